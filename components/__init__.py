@@ -1,0 +1,23 @@
+"""The components, ready to be used in a pipeline: `from hfpc.components import finetune`."""
+
+from hfpc.components.batch_predict.component import batch_predict
+from hfpc.components.compare_models.component import compare_models
+from hfpc.components.deploy_local.component import deploy_local
+from hfpc.components.evaluate.component import evaluate
+from hfpc.components.finetune.component import finetune
+from hfpc.components.load_dataset.component import load_dataset
+from hfpc.components.preprocess.component import preprocess
+from hfpc.components.register_local_model.component import register_local_model
+from hfpc.components.test_endpoint.component import test_endpoint
+
+__all__ = [
+    "batch_predict",
+    "compare_models",
+    "deploy_local",
+    "evaluate",
+    "finetune",
+    "load_dataset",
+    "preprocess",
+    "register_local_model",
+    "test_endpoint",
+]

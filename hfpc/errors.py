@@ -1,0 +1,48 @@
+"""The few exceptions a user may see. Each message names what was given and what to do about it."""
+
+from typing import Any
+
+
+class HfpcError(Exception):
+    """A mistake its reader can correct; printed without a stack trace by the command line."""
+
+
+class ArgumentError(HfpcError, ValueError):
+    """An argument that cannot be used.
+
+    Args:
+        argument: Name of the argument, as the component and the command line spell it.
+        value: What was given.
+        fix: One sentence that says what to give instead.
+    """
+
+    def __init__(self, argument: str, value: Any, fix: str) -> None:
+        super().__init__(f"{argument}={value!r}: {fix}")
+        self.argument = argument
+        self.value = value
+        self.fix = fix
+
+
+class DataError(HfpcError):
+    """A data set, or a row of it, that cannot be used as it is."""
+
+
+class ModelError(HfpcError):
+    """A model folder or a Hub model that cannot be loaded safely."""
+
+
+class EndpointError(HfpcError):
+    """An endpoint that did not start, did not answer, or answered wrongly."""
+
+
+class MissingExtraError(HfpcError, ImportError):
+    """A package of an optional extra is not installed.
+
+    Args:
+        package: Import name of the package that is missing.
+        extra: The extra of `hf-pipeline-components` that brings it.
+        what: What needed it.
+    """
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs {package}: pip install 'hf-pipeline-components[{extra}]'")

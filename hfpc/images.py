@@ -1,0 +1,9 @@
+"""The only table of container images; a tag is the version of this package."""
+
+import os
+
+from hfpc import __version__
+
+REPOSITORY = os.environ.get("HFPC_IMAGE_REPOSITORY", "ghcr.io/hf-pipeline-components")
+
+CPU = f"{REPOSITORY}/hfpc-python-cpu:{__version__}"

@@ -1,0 +1,111 @@
+"""A model folder, loaded and ready to predict rows in length-sorted batches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfpc import manifest, tasks
+from hfpc.base_model import BaseModel
+from hfpc.tasks import Prediction, Rows
+
+TOKENS_PER_BATCH = 2048
+"""Padded tokens of one forward pass on a CPU."""
+
+
+class Predictor:
+    """A fine-tuned model of this library, ready to predict.
+
+    Args:
+        folder: A model folder with `hfpc.json`.
+        device: A torch device, or "auto" for the first GPU there is, else the CPU.
+        tokens_per_batch: Padded tokens of one forward pass.
+
+    Raises:
+        DataError: `folder` is not a model folder of this library.
+        ModelError: Its weights do not load, or are not safetensors.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "auto", tokens_per_batch: int = TOKENS_PER_BATCH) -> None:
+        import torch
+
+        self.manifest = manifest.read(folder, "model")
+        assert self.manifest.model is not None and self.manifest.dataset is not None
+        self.task = tasks.get(self.manifest.task)
+        self.label_names = self.manifest.dataset.label_names
+        self.max_length = self.manifest.model.max_length
+        self.tokens_per_batch = tokens_per_batch
+        base = BaseModel(folder=folder, revision="", trust_remote_code=self.manifest.model.trust_remote_code)
+        self.tokenizer = base.tokenizer()
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = base.load(self.task.auto_model()).to(device).eval()
+
+    def predict(self, rows: Rows) -> list[Prediction]:
+        """Predictions for rows, in their order.
+
+        Args:
+            rows: Role to values, as the task's `columns` name them; the label role is not needed.
+        """
+        encoded = self.task.encode(rows, self.tokenizer, self.max_length)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        predictions: list[Prediction] = [None] * len(lengths)
+        for batch in batches(lengths, self.tokens_per_batch):
+            logits = self._forward({name: [values[i] for i in batch] for name, values in encoded.items()})
+            for index, row_logits in zip(batch, logits, strict=True):
+                row = {name: values[index] for name, values in encoded.items()}
+                predictions[index] = self.task.decode(row_logits, row)
+        return predictions
+
+    def respond(self, inputs: Sequence[Any], parameters: Mapping[str, Any] | None = None) -> list[Any]:
+        """A response for each input of a request, in the shape the Hub's task specification gives.
+
+        Raises:
+            ArgumentError: An input or a parameter cannot be used.
+        """
+        rows = self.task.parse(inputs)
+        predictions = self.predict(rows)
+        return [
+            self.task.respond(
+                {role: values[index] for role, values in rows.items()}, prediction, self.label_names, parameters or {}
+            )
+            for index, prediction in enumerate(predictions)
+        ]
+
+    def _forward(self, encoded: Mapping[str, list[list[int]]]) -> np.ndarray:
+        """Logits of one batch, float32, padded on the right."""
+        import torch
+
+        width = max(map(len, encoded["input_ids"]))
+        inputs = {}
+        for name in self.tokenizer.model_input_names:
+            if name in encoded:
+                fill = self.tokenizer.pad_token_id if name == "input_ids" else 0
+                padded = np.full((len(encoded[name]), width), fill, dtype=np.int64)
+                for row, values in zip(padded, encoded[name], strict=True):
+                    row[: len(values)] = values
+                inputs[name] = torch.from_numpy(padded).to(self.model.device)
+        with torch.inference_mode():
+            logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
+        return logits
+
+
+def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
+    """Indices in batches of similar length.
+
+    Longest first, so that running out of memory shows in the first batch and not in the last.
+
+    Args:
+        lengths: Tokens of each row.
+        tokens_per_batch: Most padded tokens in a batch; a longer row gets a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batch: list[int] = []
+    for index in order:
+        if batch and (len(batch) + 1) * lengths[batch[0]] > tokens_per_batch:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

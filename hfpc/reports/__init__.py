@@ -1,0 +1,1 @@
+"""HTML reports and model cards: one self-contained file each."""

@@ -1,0 +1,1 @@
+"""Where models are registered and deployed: one file a platform."""

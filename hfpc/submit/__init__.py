@@ -1,0 +1,1 @@
+"""Compiling and running pipelines. The only package here that imports kfp."""

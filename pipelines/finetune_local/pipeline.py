@@ -1,0 +1,104 @@
+"""Raw rows to a tested, served model on one machine."""
+
+from typing import Dict, List
+
+from hfpc.components import compare_models, deploy_local, register_local_model, test_endpoint
+from hfpc.pipelines.train_and_evaluate.pipeline import train_and_evaluate
+from kfp import dsl
+
+
+@dsl.pipeline(name="finetune-local", display_name="Fine-tune and deploy on this machine")
+def finetune_local(
+    name: str = "tweets",
+    source: str = "sample:tweets",
+    task: str = "text-classification",
+    source_revision: str = "",
+    columns: Dict[str, str] = {},
+    labels: List[str] = [],
+    max_rows: int = 0,
+    base_model: str = "sample:minilm",
+    base_revision: str = "",
+    max_length: int = 0,
+    epochs: float = 3.0,
+    learning_rate: float = 5e-5,
+    batch_size: int = 32,
+    label_weights: str = "none",
+    lora_rank: int = 0,
+    early_stopping_patience: int = 0,
+    checkpoint_uri: str = "",
+    slice_columns: List[str] = [],
+    seed: int = 42,
+    registry: str = "",
+    min_metrics: Dict[str, float] = {},
+    min_gain: float = 0.0,
+    significance: float = 0.05,
+    max_latency_ms: float = 1000.0,
+):
+    """Fine-tunes a model, and if it beats the champion, registers, deploys and tests it.
+
+    Args:
+        name: Name of the model in the local registry.
+        source: Data set; see `load_dataset`.
+        task: Task name, `text-classification` or `token-classification`.
+        source_revision: Branch, tag or commit of a Hub data set.
+        columns: Role to column name; see `load_dataset`.
+        labels: Only rows with these labels are kept; empty keeps all.
+        max_rows: Rows to keep; 0 keeps all.
+        base_model: Model to fine-tune; see `preprocess`.
+        base_revision: Branch, tag or commit of a Hub model.
+        max_length: Tokens a row is cut to; 0 chooses from the data.
+        epochs: Passes over the training rows.
+        learning_rate: Peak learning rate.
+        batch_size: Rows per optimizer step and device.
+        label_weights: `none` or `balanced`.
+        lora_rank: Rank of LoRA adapters; 0 trains all weights.
+        early_stopping_patience: Evaluations without improvement before training stops; 0 never.
+        checkpoint_uri: Where checkpoints are copied.
+        slice_columns: Columns whose values the evaluation reports apart.
+        seed: Seed of the split, the training and the resampling.
+        registry: Folder of the local registry; empty means `$HFPC_HOME/registry`.
+        min_metrics: Metric name to the least value a model must reach to be deployed.
+        min_gain: Least gain over the champion in the task's main metric.
+        significance: Largest p-value at which a gain counts as real; 1 takes any gain.
+        max_latency_ms: Most milliseconds that 95 of 100 requests may take.
+    """
+    candidate = train_and_evaluate(
+        source=source,
+        task=task,
+        source_revision=source_revision,
+        columns=columns,
+        labels=labels,
+        max_rows=max_rows,
+        base_model=base_model,
+        base_revision=base_revision,
+        max_length=max_length,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        label_weights=label_weights,
+        lora_rank=lora_rank,
+        early_stopping_patience=early_stopping_patience,
+        checkpoint_uri=checkpoint_uri,
+        slice_columns=slice_columns,
+        seed=seed,
+    ).set_display_name("Train and evaluate")
+    comparison = compare_models(
+        predictions=candidate.outputs["predictions"],
+        dataset=candidate.outputs["dataset"],
+        champion=f"{name}@champion",
+        registry=registry,
+        min_metrics=min_metrics,
+        min_gain=min_gain,
+        significance=significance,
+    ).set_display_name("Compare with the champion")
+    with dsl.If(comparison.outputs["decision"] == "promote", name="if better"):
+        registration = register_local_model(
+            model=candidate.outputs["model"],
+            predictions=candidate.outputs["predictions"],
+            name=name,
+            registry=registry,
+        ).set_display_name("Register")
+        deployment = deploy_local(registered=registration.outputs["registered"]).set_display_name("Deploy")
+        test_endpoint(endpoint=deployment.outputs["endpoint"], max_latency_ms=max_latency_ms).set_display_name(
+            "Test the endpoint"
+        )
