@@ -1,0 +1,78 @@
+"""Compiles every component and pipeline, and the files that are generated from them.
+
+    python compile.py                      writes build/<target>/ and the generated files
+    python compile.py --target vertex      for one target only
+    python compile.py --check              writes nothing; exit 1 when a generated file is stale
+
+Generated and committed: `components/*/component.yaml`, every README.md below `components/` and
+`pipelines/`, and the tables in the project's README.md.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from hfpc import components, pipelines
+from hfpc.submit import readme
+from hfpc.submit.compile import TARGETS, compile_component, compile_pipeline
+
+ROOT = Path(__file__).parent
+
+
+def main() -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Compile every component and pipeline.")
+    parser.add_argument("--target", choices=TARGETS, help="compile for this target only (default: all)")
+    parser.add_argument("--output", type=Path, default=ROOT / "build", help="folder to write (default: build)")
+    parser.add_argument("--check", action="store_true", help="only check that the generated files are fresh")
+    options = parser.parse_args()
+    generated = generate()
+    stale = [path for path, text in generated.items() if not path.exists() or path.read_text("utf-8") != text]
+    if options.check:
+        for path in stale:
+            print(f"stale: {path.relative_to(ROOT)}", file=sys.stderr)
+        print(f"{len(generated)} generated files, {len(stale)} stale" + ("; run `make compile`" if stale else ""))
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(generated[path], encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+    for target in [options.target] if options.target else TARGETS:
+        folder = options.output / target
+        for name in components.__all__:
+            compile_component(name, folder / "components" / f"{name}.yaml")
+        for name in pipelines.__all__:
+            compile_pipeline(name, target, folder / "pipelines" / f"{name}.yaml")
+        count = len(components.__all__) + len(pipelines.__all__)
+        print(f"compiled {count} components and pipelines for {target} into {folder}")
+    return 0
+
+
+def generate() -> dict[Path, str]:
+    """The text of every generated file, by its path."""
+    texts = {}
+    specs: dict[str, list[dict]] = {"components": [], "pipelines": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled = Path(scratch) / "compiled.yaml"
+        for name in components.__all__:
+            compile_component(name, compiled)
+            spec = yaml.safe_load(compiled.read_text("utf-8"))
+            specs["components"].append(spec)
+            texts[ROOT / "components" / name / "component.yaml"] = compiled.read_text("utf-8")
+            texts[ROOT / "components" / name / "README.md"] = readme.component_readme(spec)
+        for name in pipelines.__all__:
+            compile_pipeline(name, "vertex", compiled)
+            spec = yaml.safe_load(compiled.read_text("utf-8"))
+            specs["pipelines"].append(spec)
+            texts[ROOT / "pipelines" / name / "README.md"] = readme.pipeline_readme(spec)
+    page = (ROOT / "README.md").read_text("utf-8")
+    for folder, found in specs.items():
+        page = readme.replace_section(page, folder, readme.index(found, folder))
+    texts[ROOT / "README.md"] = page
+    return texts
+
+
+if __name__ == "__main__":
+    sys.exit(main())
