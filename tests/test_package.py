@@ -21,7 +21,18 @@ def installed(tmp_path_factory) -> Path:
     names = zipfile.ZipFile(wheel).namelist()
     assert not [name for name in names if name.startswith(("tests/", "components/", "pipelines/", "benchmarks/"))]
     target = scratch / "site"
-    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    install = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
     subprocess.run(install, check=True, capture_output=True)
     return target
 
@@ -60,5 +71,7 @@ def test_installs_the_command(installed):
 
 
 def test_keeps_the_import_rules(installed):
-    contracts = run(installed, str(Path(sys.executable).parent / "lint-imports"), "--config", str(ROOT / "pyproject.toml"))
+    contracts = run(
+        installed, str(Path(sys.executable).parent / "lint-imports"), "--config", str(ROOT / "pyproject.toml")
+    )
     assert "0 broken" in contracts
