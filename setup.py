@@ -10,5 +10,5 @@ setup(
         *(f"hfpc.{name}" for folder in INSIDE_HFPC for name in find_packages(include=[folder, f"{folder}.*"])),
     ],
     package_dir={f"hfpc.{folder}": folder for folder in INSIDE_HFPC},
-    package_data={"": ["*.yaml", "*.md", "*.html", "*.css", "py.typed"]},
+    package_data={"": ["*.yaml", "*.md", "*.html", "*.css", "py.typed", "templates/*"]},
 )
