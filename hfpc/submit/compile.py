@@ -1,0 +1,80 @@
+"""Components and pipelines to pipeline-spec YAML, for Vertex AI Pipelines or Kubeflow Pipelines."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hfpc.errors import ArgumentError, HfpcError
+
+TARGETS = ("vertex", "kubeflow")
+
+
+def compile_component(name: str, path: Path) -> None:
+    """Writes the YAML of a component, which every target takes.
+
+    Args:
+        name: Name of the component, e.g. "finetune".
+        path: YAML file to write; its folder is made.
+
+    Raises:
+        ArgumentError: There is no such component.
+    """
+    from hfpc import components
+
+    _compile(_named(components, name), path)
+
+
+def compile_pipeline(name: str, target: str, path: Path) -> None:
+    """Writes the YAML of a pipeline.
+
+    Args:
+        name: Name of the pipeline, e.g. "finetune_local".
+        target: "vertex" or "kubeflow". A file for Vertex is one YAML document.
+        path: YAML file to write; its folder is made.
+
+    Raises:
+        ArgumentError: There is no such pipeline or target.
+        HfpcError: The pipeline has Kubernetes settings, which Vertex cannot load.
+    """
+    from hfpc import pipelines
+
+    if target not in TARGETS:
+        raise ArgumentError("target", target, f"give one of {', '.join(TARGETS)}")
+    pipeline = _named(pipelines, name)
+    # Kubernetes settings (secrets, volumes, workspaces) become a second YAML document.
+    if target == "vertex" and pipeline.platform_spec.platforms:
+        raise HfpcError(
+            f"{name} has Kubernetes settings, and Vertex AI Pipelines loads a single YAML document only: "
+            "compile it with --target kubeflow, or leave the kfp-kubernetes calls out"
+        )
+    _compile(pipeline, path)
+    if target == "vertex" and len(list(yaml.safe_load_all(path.read_text("utf-8")))) != 1:
+        raise HfpcError(f"{path} holds more than one YAML document, which Vertex AI Pipelines cannot load")
+
+
+def compile_all(target: str, folder: Path) -> list[Path]:
+    """Writes every component and pipeline for a target, and returns the files."""
+    from hfpc import components, pipelines
+
+    files = []
+    for name in components.__all__:
+        files.append(folder / "components" / f"{name}.yaml")
+        compile_component(name, files[-1])
+    for name in pipelines.__all__:
+        files.append(folder / "pipelines" / f"{name}.yaml")
+        compile_pipeline(name, target, files[-1])
+    return files
+
+
+def _named(package: Any, name: str) -> Any:
+    if name not in package.__all__:
+        raise ArgumentError("name", name, f"give one of {', '.join(package.__all__)}")
+    return getattr(package, name)
+
+
+def _compile(definition: Any, path: Path) -> None:
+    from kfp import compiler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(definition, str(path))
