@@ -154,11 +154,13 @@ def read(folder: Path, kind: Kind | None = None) -> Manifest:
     file = folder / FILE_NAME
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.get("kind") not in _RECORDS or not content.get(content["kind"]):
+            raise ValueError("it does not hold the record of its kind")
         for name, record in _RECORDS.items():
             if content.get(name) is not None:
                 content[name] = record(**content[name])
         manifest = Manifest(**content)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"{folder} has no {FILE_NAME}: it was not written by hfpc, or its writing was cut short"
         ) from None

@@ -12,7 +12,13 @@ from typing import Any
 from hfpc import manifest
 from hfpc.errors import ArgumentError, MissingExtraError
 
-_EXTRAS = {"gs": "google", "gcs": "google", "s3": "aws", "s3a": "aws", "abfs": "azure", "abfss": "azure", "az": "azure"}
+_EXTRAS = {
+    **dict.fromkeys(("gs", "gcs"), ("gcsfs", "google")),
+    **dict.fromkeys(("s3", "s3a"), ("s3fs", "aws")),
+    **dict.fromkeys(("abfs", "abfss", "az"), ("adlfs", "azure")),
+    **dict.fromkeys(("http", "https"), ("aiohttp", "local")),
+}
+"""Scheme to the package that reads it and the extra that brings the package."""
 
 
 def is_uri(location: str) -> bool:
@@ -28,19 +34,22 @@ def filesystem(uri: str, argument: str = "uri") -> tuple[Any, str]:
         argument: Name of the argument that `uri` came from, for the error.
 
     Raises:
-        MissingExtraError: The package for this kind of URI is not installed.
-        ArgumentError: No package knows this kind of URI.
+        MissingExtraError: The package for this kind of URI is not installed, and an extra brings it.
+        ArgumentError: No package knows this kind of URI, or it lacks something, e.g. credentials.
     """
     import fsspec
 
+    scheme = uri.partition("://")[0]
     try:
         return fsspec.core.url_to_fs(uri)
     except ImportError as error:
-        scheme = uri.partition("://")[0]
-        package = error.name or "a package"
-        raise MissingExtraError(package, _EXTRAS.get(scheme, "local"), f"{scheme}://") from error
+        if scheme not in _EXTRAS:
+            raise ArgumentError(argument, uri, str(error)) from error
+        raise MissingExtraError(*_EXTRAS[scheme], f"{scheme}://") from error
     except ValueError as error:
-        raise ArgumentError(argument, uri, f"{error}; use gs://, s3://, abfs://, https:// or a path") from error
+        known = scheme in fsspec.available_protocols()
+        fix = f"{error}" if known else f"{error}; use gs://, s3://, abfs://, https:// or a path"
+        raise ArgumentError(argument, uri, fix) from error
 
 
 @contextmanager
@@ -70,48 +79,88 @@ def publishing(out: Path) -> Iterator[Path]:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Copies a folder of this machine, `hfpc.json` last; `target` is replaced."""
+    """Copies a folder of this machine, `hfpc.json` last; `target` is replaced.
+
+    Only content is copied: a copy of read-only files can be written.
+    """
     _remove(target)
-    shutil.copytree(source, target, ignore=_ignore_top_manifest(source))
+    shutil.copytree(source, target, ignore=_ignore_top_manifest(source), copy_function=shutil.copyfile)
+    target.chmod(0o755)
     if (source / manifest.FILE_NAME).exists():
-        shutil.copy2(source / manifest.FILE_NAME, target / manifest.FILE_NAME)
+        shutil.copyfile(source / manifest.FILE_NAME, target / manifest.FILE_NAME)
 
 
 def upload(folder: Path, uri: str) -> None:
-    """Copies a folder to a URI or path, `hfpc.json` last."""
+    """Copies a folder to a URI or path, `hfpc.json` last.
+
+    An artifact of this library that is there already is replaced: its `hfpc.json` goes first, so
+    that no reader takes a mixture of both for a whole. Anything else that is there is not touched.
+
+    Raises:
+        ArgumentError: The folder has no files, or there are files at the URI that neither belong
+            to an artifact nor to this folder.
+    """
+    files = sorted((file for file in folder.rglob("*") if file.is_file()), key=_top_manifest_last(folder))
+    if not files:
+        raise ArgumentError("folder", str(folder), "there is no file in it to copy")
     store, path = filesystem(uri)
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    files.sort(key=lambda file: file == folder / manifest.FILE_NAME)
-    for file in files:
-        target = f"{path.rstrip('/')}/{file.relative_to(folder).as_posix()}"
-        store.makedirs(store._parent(target), exist_ok=True)
+    root = path.rstrip("/")
+    targets = {f"{root}/{file.relative_to(folder).as_posix()}": file for file in files}
+    record = f"{root}/{manifest.FILE_NAME}"
+    found = set(store.find(root))
+    foreign = sorted(found - set(targets) - {record})
+    if foreign and record not in found:
+        raise ArgumentError("uri", uri, f"other files are there, e.g. {foreign[0]}: give an empty place")
+    for old in [record] * (record in found) + foreign:
+        store.rm_file(old)
+    for target, file in targets.items():
+        store.makedirs(target.rpartition("/")[0], exist_ok=True)
         store.put_file(str(file), target)
 
 
 def download(uri: str, folder: Path) -> Path:
-    """Copies the folder at a URI or path into `folder` and returns it.
+    """Copies the folder at a URI or path into `folder`, `hfpc.json` last, and returns `folder`.
 
     Raises:
-        ArgumentError: Nothing is there.
+        ArgumentError: There is nothing, or a single file, or a file whose name leads out of `folder`.
     """
     store, path = filesystem(uri)
-    files = store.find(path)
+    root = path.rstrip("/")
+    # Consoles of object stores mark a folder by an empty object whose name ends with a slash.
+    files = [file for file in store.find(root) if not file.endswith("/")]
     if not files:
         raise ArgumentError("uri", uri, "there is nothing at this location; check the spelling and your access")
-    root = store._strip_protocol(path).rstrip("/")
-    for file in files:
-        target = folder / file.removeprefix(root).lstrip("/")
+    if files == [root]:
+        raise ArgumentError("uri", uri, "this is a file; give the folder that holds it")
+    targets = {folder / file.removeprefix(root).lstrip("/"): file for file in files}
+    for target, file in targets.items():
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise ArgumentError("uri", uri, f"it holds {file!r}, a name that leads out of the folder")
+    for target in sorted(targets, key=_top_manifest_last(folder)):
         target.parent.mkdir(parents=True, exist_ok=True)
-        store.get_file(file, str(target))
+        store.get_file(targets[target], str(target))
     return folder
 
 
 def local_folder(location: str, cache: Path) -> Path:
-    """A folder of this machine with the content of `location`: itself, or a download into `cache`."""
+    """A folder of this machine with the content of `location`: itself, or a download into `cache`.
+
+    A download is kept under the names, sizes and dates of the files it is of: what is there already
+    is not fetched again, and what changed at `location` is not mixed with what was there before.
+    """
     if not is_uri(location):
         return Path(location.removeprefix("file://"))
-    target = cache / hashlib.sha256(location.encode()).hexdigest()[:16]
-    return download(location, target)
+    from filelock import FileLock
+
+    store, path = filesystem(location)
+    listing = sorted(map(str, store.find(path.rstrip("/"), detail=True).items()))
+    target = cache / hashlib.sha256("\n".join([location, *listing]).encode()).hexdigest()[:32]
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            with publishing(target) as staging:
+                download(location, staging)
+    return target
 
 
 def fingerprint(files: list[Path], root: Path) -> str:
@@ -134,3 +183,7 @@ def _remove(path: Path) -> None:
 
 def _ignore_top_manifest(source: Path) -> Any:
     return lambda folder, names: [manifest.FILE_NAME] if Path(folder) == source and manifest.FILE_NAME in names else []
+
+
+def _top_manifest_last(folder: Path) -> Any:
+    return lambda file: (file == folder / manifest.FILE_NAME, file)
