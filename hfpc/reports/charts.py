@@ -7,6 +7,7 @@ that it keeps its size from a phone to a projector.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from hfpc.evaluation.evaluation import CalibrationBin
 from hfpc.reports.page import number
@@ -158,8 +159,7 @@ def calibration_chart(bins: Sequence[CalibrationBin], error: float | None) -> Li
 def area(fpr: Sequence[float], tpr: Sequence[float]) -> float:
     """Area under a curve of rates by the trapezoid rule, its ends (0, 0) and (1, 1) included."""
     points = sorted({(0.0, 0.0), (1.0, 1.0), *_finite(zip(fpr, tpr, strict=True))})
-    steps = zip(points, points[1:], strict=False)
-    return sum((right[0] - left[0]) * (right[1] + left[1]) / 2 for left, right in steps)
+    return sum((right[0] - left[0]) * (right[1] + left[1]) / 2 for left, right in pairwise(points))
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def number(value: Any) -> str:
 def duration(seconds: float | None) -> str:
     """Seconds as a person says them: `0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
     if seconds is None:
-        return "–"
+        return "—"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -60,7 +60,7 @@ def duration(seconds: float | None) -> str:
 
 def moment(seconds: float | None) -> str:
     """Seconds since the epoch as date and time in UTC."""
-    return "–" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return "—" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @cache

@@ -18,7 +18,7 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One validation during training; `values` in the order of `Curves.metrics`, "–" where missing."""
+    """One validation during training; `values` in the order of `Curves.metrics`, "—" where missing."""
 
     step: int
     epoch: float
@@ -60,16 +60,16 @@ def curves(history: Sequence[Entry]) -> Curves:
     quality = [metric for metric in metrics if metric != f"{_PREFIX}loss"]
     charts = [
         line_chart("Loss", [_series(entries, "loss", "training"), _series(entries, "eval_loss", "validation", True)],
-                   "Step", "Loss"),
+                   "Step", ""),
         line_chart("Validation metrics", [_series(entries, metric, _name(metric), True) for metric in quality],
-                   "Step", "Value"),
-        line_chart("Learning rate", [_series(entries, "learning_rate", "Learning rate")], "Step", "Learning rate"),
+                   "Step", ""),
+        line_chart("Learning rate", [_series(entries, "learning_rate", "Learning rate")], "Step", ""),
     ]  # fmt: skip
     return Curves(
         charts=[chart for chart in charts if chart],
         metrics=[_name(metric) for metric in metrics],
         evaluations=[
-            Evaluation(entry["step"], entry.get("epoch", math.nan), [entry.get(metric, "–") for metric in metrics])
+            Evaluation(entry["step"], entry.get("epoch", math.nan), [entry.get(metric, "—") for metric in metrics])
             for entry in entries
             if any(metric in entry for metric in metrics)
         ],
