@@ -1,9 +1,14 @@
 """Local runs: a folder for each under `$HFPC_HOME/runs`, with `run.json`, logs and artifacts."""
 
 import dataclasses
+import fcntl
+import itertools
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +16,7 @@ from hfpc.errors import ArgumentError
 from hfpc.home import home
 
 FILE_NAME = "run.json"
+_LOCK_NAME = ".lock"
 
 State = Literal["pending", "running", "succeeded", "failed", "skipped"]
 
@@ -45,6 +51,7 @@ class Task:
         ended: Seconds since the epoch, or None.
         needs: Names of the tasks it waits for.
         error: The component's own error, "" if none.
+        cached: Whether its outputs were taken from an earlier run.
         log: Log file relative to the run's folder, "" before the start.
         parameters: Input parameters as the component got them.
         outputs: Output parameters.
@@ -59,6 +66,7 @@ class Task:
     ended: float | None = None
     needs: tuple[str, ...] = ()
     error: str = ""
+    cached: bool = False
     log: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
@@ -77,6 +85,7 @@ class Run:
         ended: Seconds since the epoch, or None.
         parameters: Pipeline parameters, defaults included.
         tasks: In topological order.
+        error: Why it failed, where that is not the fault of a task; "" otherwise.
     """
 
     id: str
@@ -86,6 +95,7 @@ class Run:
     ended: float | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
+    error: str = ""
 
     @property
     def folder(self) -> Path:
@@ -110,6 +120,27 @@ def folder(run_id: str) -> Path:
     return home() / "runs" / run_id
 
 
+def create(pipeline: str, started: float) -> str:
+    """Makes the folder of a new run, named after the pipeline and the time, and returns its id."""
+    name = f"{pipeline}-{datetime.fromtimestamp(started):%Y%m%d-%H%M%S}"
+    for attempt in itertools.count(1):
+        run_id = name if attempt == 1 else f"{name}-{attempt}"
+        try:
+            folder(run_id).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return run_id
+    raise AssertionError
+
+
+@contextmanager
+def locked(run_folder: Path) -> Iterator[None]:
+    """Marks a run as being alive until the block ends or the process does, however it does."""
+    with (run_folder / _LOCK_NAME).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def write(run: Run) -> None:
     """Writes `run.json`; a reader sees the old one or the new one, never a part."""
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -129,13 +160,32 @@ def read(run_id: str) -> Run:
     except FileNotFoundError:
         raise ArgumentError("run", run_id, "there is no such run; `hfpc runs` lists them") from None
     content["tasks"] = tuple(_task(task) for task in content["tasks"])
-    return Run(**content)
+    run = Run(**content)
+    return _abandoned(run) if run.state == "running" and not _is_locked(run.folder) else run
 
 
 def all_runs() -> list[Run]:
     """All runs of this machine, newest first."""
     found = [read(file.parent.name) for file in (home() / "runs").glob(f"*/{FILE_NAME}")]
     return sorted(found, key=lambda run: run.started, reverse=True)
+
+
+def _is_locked(run_folder: Path) -> bool:
+    try:
+        with (run_folder / _LOCK_NAME).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _abandoned(run: Run) -> Run:
+    """What became of a run whose process ended before it could say so."""
+    states: dict[State, State] = {"running": "failed", "pending": "skipped"}
+    tasks = tuple(replace(task, state=states.get(task.state, task.state)) for task in run.tasks)
+    return replace(run, state="failed", tasks=tasks, error="it was killed before it ended")
 
 
 def _task(content: dict[str, Any]) -> Task:

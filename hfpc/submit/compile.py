@@ -1,5 +1,6 @@
 """Components and pipelines to pipeline-spec YAML, for Vertex AI Pipelines or Kubeflow Pipelines."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,7 @@ def compile_component(name: str, path: Path) -> None:
     Raises:
         ArgumentError: There is no such component.
     """
-    from hfpc import components
-
-    _compile(_named(components, name), path)
+    _compile(_named("hfpc.components", name), path)
 
 
 def compile_pipeline(name: str, target: str, path: Path) -> None:
@@ -37,11 +36,9 @@ def compile_pipeline(name: str, target: str, path: Path) -> None:
         ArgumentError: There is no such pipeline or target.
         HfpcError: The pipeline has Kubernetes settings, which Vertex cannot load.
     """
-    from hfpc import pipelines
-
     if target not in TARGETS:
         raise ArgumentError("target", target, f"give one of {', '.join(TARGETS)}")
-    pipeline = _named(pipelines, name)
+    pipeline = _named("hfpc.pipelines", name)
     # Kubernetes settings (secrets, volumes, workspaces) become a second YAML document.
     if target == "vertex" and pipeline.platform_spec.platforms:
         raise HfpcError(
@@ -55,19 +52,18 @@ def compile_pipeline(name: str, target: str, path: Path) -> None:
 
 def compile_all(target: str, folder: Path) -> list[Path]:
     """Writes every component and pipeline for a target, and returns the files."""
-    from hfpc import components, pipelines
-
     files = []
-    for name in components.__all__:
+    for name in import_module("hfpc.components").__all__:
         files.append(folder / "components" / f"{name}.yaml")
         compile_component(name, files[-1])
-    for name in pipelines.__all__:
+    for name in import_module("hfpc.pipelines").__all__:
         files.append(folder / "pipelines" / f"{name}.yaml")
         compile_pipeline(name, target, files[-1])
     return files
 
 
-def _named(package: Any, name: str) -> Any:
+def _named(package_name: str, name: str) -> Any:
+    package = import_module(package_name)
     if name not in package.__all__:
         raise ArgumentError("name", name, f"give one of {', '.join(package.__all__)}")
     return getattr(package, name)

@@ -1,0 +1,93 @@
+"""The process that runs kfp.local for `hfpc run`; what kfp prints goes to the run's `kfp.log`.
+
+It gets the parameters as one line of JSON on its standard input. That stays open as long as
+`hfpc run` lives: when it closes, every process of the run is ended.
+"""
+
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, TextIO
+
+from hfpc.submit import events
+
+SPEC_NAME = "pipeline.yaml"
+
+_CACHE_HIT = re.compile(r"^Task (\S+) cache hit \(key=(\w+)\)")
+_EXECUTING = re.compile(r"^Executing task .*'([^']+)'")
+
+
+class _Listener(logging.Filter):
+    """Tells of tasks that need no process, which only kfp's log names; it filters nothing."""
+
+    def __init__(self, run_folder: Path, cache_root: Path, importers: list[str]) -> None:
+        super().__init__()
+        self._folder, self._cache_root, self._importers = run_folder, cache_root, importers
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if hit := _CACHE_HIT.match(message):
+            entry = next(self._cache_root.glob(f"{hit[2]}*.json"))
+            events.append(self._folder, {"kind": "cached", "task": hit[1], **_outputs(entry)})
+        elif (found := _EXECUTING.match(message)) and found[1] in self._importers:
+            events.append(self._folder, {"kind": "imported", "task": found[1]})
+        return True
+
+
+def main() -> int:
+    """Runs the pipeline in the run folder that the command line names; returns the exit status."""
+    folder = Path(sys.argv[1])
+    lifeline = os.fdopen(os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    request = json.loads(lifeline.readline())
+    threading.Thread(target=_end_with, args=[lifeline], daemon=True).start()
+    try:
+        _run(folder, **request)
+    except Exception as error:
+        events.append(folder, {"kind": "failed", "message": f"{type(error).__name__}: {error}"})
+        raise
+    return 0
+
+
+def _run(folder: Path, parameters: dict[str, Any], cache: str, importers: list[str]) -> None:
+    from kfp import local
+    from kfp.components import load_component_from_file
+
+    logging.basicConfig(level=logging.INFO)
+    logging.getLogger().addFilter(_Listener(folder, Path(cache), importers))
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(folder / "artifacts"),
+        enable_caching=bool(cache),
+        cache_root=cache or None,
+    )
+    load_component_from_file(str(folder / events.FOLDER_NAME / SPEC_NAME))(**parameters)
+
+
+def _end_with(lifeline: TextIO) -> None:
+    """Waits until `hfpc run` has ended, however it ended, and ends this process group."""
+    lifeline.read()
+    os.killpg(0, signal.SIGTERM)
+
+
+def _outputs(entry: Path) -> events.Event:
+    """What a cache entry of kfp holds."""
+    outputs: dict[str, Any] = {}
+    artifacts = []
+    for name, value in json.loads(entry.read_text("utf-8")).items():
+        if isinstance(value, dict) and "__kfp_artifact__" in value:
+            artifacts.append(
+                events.Output(name=name, type=value["schema_title"], uri=value["uri"], metadata=value["metadata"])
+            )
+        else:
+            outputs[name] = value
+    return {"outputs": outputs, "artifacts": artifacts}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
