@@ -196,14 +196,14 @@ class ConfusionMatrix:
     Attributes:
         labels: Names of rows and columns.
         rows: Cells; row = true label.
-        supports: Units of each row.
+        small: Whether it fits beside a chart.
         dense: Whether there are so many labels that shares would not fit into the cells.
         worst: The most frequent confusions.
     """
 
     labels: list[str]
     rows: list[list[Cell]]
-    supports: list[int]
+    small: bool
     dense: bool
     worst: list[Confusion] = field(default_factory=list)
 
@@ -222,7 +222,7 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[float]]) -
     return ConfusionMatrix(
         labels=list(labels),
         rows=rows,
-        supports=[sum(cell.count for cell in cells) for cells in rows],
+        small=len(labels) <= 3,
         dense=len(labels) > 8,
         worst=sorted(wrong, key=lambda confusion: -confusion.count)[:10] if len(labels) > 2 else [],
     )
