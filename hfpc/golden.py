@@ -39,12 +39,16 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """The golden requests of a model folder, each with `inputs` and `response`.
 
     Raises:
-        DataError: The folder has none.
+        DataError: The folder has none, or they cannot be read.
     """
     try:
         requests: list[dict[str, Any]] = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{folder} has no {FILE_NAME}: fine-tune the model again to make its golden requests") from None
+    except ValueError as error:
+        raise DataError(f"{folder / FILE_NAME} cannot be read ({error}): fine-tune the model again") from error
+    if not requests:
+        raise DataError(f"{folder / FILE_NAME} holds no request: fine-tune the model on rows that have some")
     return requests
 
 

@@ -102,6 +102,27 @@ def find(reference: str, registry: str = "") -> Path | None:
     return place
 
 
+def locate(target: str, registry: str = "") -> Path:
+    """The model folder that `target` means now.
+
+    Args:
+        target: A model folder, `NAME@ALIAS` or `NAME@VERSION`.
+        registry: Folder of the registry; "" means `$HFPC_HOME/registry`.
+
+    Raises:
+        ArgumentError: There is no such model.
+    """
+    if Path(target).is_dir():
+        return Path(target).absolute()
+    if "@" not in target or "/" in target:
+        raise ArgumentError("target", target, "give a model folder that exists, NAME@ALIAS or NAME@VERSION")
+    found = find(target, registry)
+    if found is None:
+        fix = f"nothing of that name is in {folder(registry)} yet: register and deploy a model first"
+        raise ArgumentError("target", target, fix)
+    return found
+
+
 def version_folder(name: str, version: str, registry: str = "") -> Path:
     """Where a version is kept, whether it exists or not."""
     return folder(registry) / name / "versions" / version
@@ -154,9 +175,10 @@ def register(model: Path, *, name: str, registry: str = "", metrics: Mapping[str
     """
     check_name(name)
     record = manifest.read(model, "model")
+    own = fingerprint(model)
     with _writing(name, registry):
         for number in sorted(_numbers(name, registry)):
-            if _fingerprint(version_folder(name, str(number), registry)) == _fingerprint(model):
+            if fingerprint(version_folder(name, str(number), registry)) == own:
                 return str(number)
         taken = {int(entry.version) for entry in aliases(name, registry).values()}
         version = str(max(_numbers(name, registry) | taken, default=0) + 1)
@@ -178,8 +200,7 @@ def move_alias(name: str, alias: str, version: str, registry: str = "") -> Alias
     """
     check_name(name)
     check_alias(alias)
-    if not _VERSION.fullmatch(version) or not version_folder(name, version, registry).is_dir():
-        raise ArgumentError("version", version, f"{name} has no such version in {folder(registry)}")
+    check_version(name, version, registry)
     with _writing(name, registry):
         entries = aliases(name, registry)
         current = entries.get(alias)
@@ -204,6 +225,13 @@ def restore_alias(name: str, alias: str, version: str, previous: str, registry: 
         _write_aliases(name, entries, registry)
 
 
+def fingerprint(model: Path) -> str:
+    """The fingerprint of a model folder, as its `hfpc.json` records it."""
+    record = manifest.read(model, "model").model
+    assert record is not None
+    return record.fingerprint
+
+
 def check_name(name: str) -> None:
     """Raises ArgumentError unless `name` can name a model."""
     if not _NAME.fullmatch(name):
@@ -216,6 +244,12 @@ def check_alias(alias: str) -> None:
     if not _ALIAS.fullmatch(alias):
         fix = "use letters, digits, '-', '_' and '.', at most 100, a letter first"
         raise ArgumentError("alias", alias, fix)
+
+
+def check_version(name: str, version: str, registry: str = "") -> None:
+    """Raises ArgumentError unless the model has this version."""
+    if not _VERSION.fullmatch(version) or not version_folder(name, version, registry).is_dir():
+        raise ArgumentError("version", version, f"{name} has no such version in {folder(registry)}")
 
 
 @contextmanager
@@ -234,12 +268,6 @@ def _writing(name: str, registry: str) -> Iterator[None]:
 def _numbers(name: str, registry: str) -> set[int]:
     places = (folder(registry) / name / "versions").glob("*")
     return {int(place.name) for place in places if _VERSION.fullmatch(place.name)}
-
-
-def _fingerprint(model: Path) -> str:
-    record = manifest.read(model, "model").model
-    assert record is not None
-    return record.fingerprint
 
 
 def _verify(model: Path, copy: Path) -> None:

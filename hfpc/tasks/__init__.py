@@ -67,6 +67,9 @@ class Task(Protocol):
     main_metric: str
     """The metric that early stopping, selection and comparison use; higher is better."""
 
+    nests_single_response: bool
+    """Whether the Hub's clients expect the response to one input in a list of one."""
+
     def clean(self, table: "pa.Table") -> tuple["pa.Table", dict[str, int]]:
         """Casts the role columns to their types and drops rows that cannot be used.
 

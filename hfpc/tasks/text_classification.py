@@ -24,6 +24,7 @@ class TextClassification:
     name = "text-classification"
     columns = {"text": "the text, a string", "label": "its label, a string or an integer"}
     main_metric = "accuracy"
+    nests_single_response = True
 
     def clean(self, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         """Strips texts; drops rows with an empty text or no label."""

@@ -29,6 +29,7 @@ class TokenClassification:
     name = "token-classification"
     columns = {"tokens": "the words, a list of strings", "tags": "a label for each word, a list of strings"}
     main_metric = "entity_f1"
+    nests_single_response = False
 
     def clean(self, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         """Drops rows without words, and rows whose tags are not as many as their words."""

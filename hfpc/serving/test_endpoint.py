@@ -1,0 +1,114 @@
+"""Stage: does the endpoint answer as the model did when it was made, and fast enough?"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hfpc import golden, manifest, tasks
+from hfpc import registry as local_registry
+from hfpc.errors import ArgumentError, EndpointError
+from hfpc.progress import Reporter
+from hfpc.serving.client import Client
+from hfpc.serving.running import found_or_started
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestEndpointConfig:
+    """What is asked of the endpoint.
+
+    Attributes:
+        max_latency_ms: Most milliseconds that 95 of 100 requests may take, one at a time. The
+            default is what a person takes for an immediate answer.
+        requests: Requests that are timed, one input each; the golden ones are repeated until there
+            are as many. Each golden request is sent once before, to warm up.
+
+    Raises:
+        ArgumentError: A value cannot be used.
+    """
+
+    __test__: ClassVar[bool] = False  # pytest takes a class of this name for a test
+
+    max_latency_ms: float = 1000.0
+    requests: int = 50
+
+    def __post_init__(self) -> None:
+        if not self.max_latency_ms > 0:
+            raise ArgumentError("max_latency_ms", self.max_latency_ms, "give milliseconds above 0")
+        if self.requests < 1:
+            raise ArgumentError("requests", self.requests, "give a whole number of at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointTest:
+    """What the test found.
+
+    Attributes:
+        metrics: `requests` timed, and `latency_ms_p50`, `latency_ms_p95`, `latency_ms_p99`.
+    """
+
+    metrics: dict[str, float]
+
+
+def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTest:
+    """Sends a model's golden requests to its endpoint over HTTP.
+
+    Args:
+        config: What is asked of it.
+        endpoint: `platform`, `registry`, `name`, `alias` and `version`, as `deploy_local` gives
+            them. A server that runs is asked; if there is none, one is started for the test.
+
+    Raises:
+        ArgumentError: The endpoint is of a platform that cannot be tested.
+        EndpointError: It did not start, an answer differs in label, or it is too slow.
+    """
+    if endpoint.get("platform") != "local":
+        raise ArgumentError("endpoint", endpoint.get("platform"), "give an endpoint from deploy_local")
+    target, registry = f"{endpoint['name']}@{endpoint['alias']}", endpoint["registry"]
+    folder = local_registry.locate(target, registry)
+    if folder.name != endpoint["version"]:
+        raise EndpointError(
+            f"{target} means version {folder.name} by now and not {endpoint['version']}: it was deployed again since"
+        )
+    task = tasks.get(manifest.read(folder, "model").task)
+    requests = golden.read(folder)
+    with found_or_started(target, registry) as url, Client(url) as client:
+        _check(task, requests, [client.ask([request["inputs"]])[0] for request in requests], target)
+        chosen = [requests[index % len(requests)] for index in range(config.requests)]
+        responses, milliseconds = _timed(client, [request["inputs"] for request in chosen])
+    _check(task, chosen, responses, target)
+    latency = {f"latency_ms_p{share}": _percentile(milliseconds, share) for share in (50, 95, 99)}
+    if latency["latency_ms_p95"] > config.max_latency_ms:
+        raise EndpointError(
+            f"95 of 100 requests to {target} took up to {latency['latency_ms_p95']:.1f} ms, over "
+            f"max_latency_ms={config.max_latency_ms:g}: raise the limit, or choose a smaller base_model or max_length"
+        )
+    return EndpointTest(metrics={"requests": len(milliseconds), **latency})
+
+
+test_endpoint.__test__ = False  # type: ignore[attr-defined]
+
+
+def _timed(client: Client, inputs: list[Any]) -> tuple[list[Any], list[float]]:
+    """The response to each input, sent one at a time, and how many milliseconds it took."""
+    responses, milliseconds = [], []
+    reporter = Reporter("requests", total=len(inputs))
+    for item in inputs:
+        start = time.perf_counter()
+        responses += client.ask([item])
+        milliseconds.append(1000 * (time.perf_counter() - start))
+        reporter.update(len(responses))
+    return responses, milliseconds
+
+
+def _check(task: tasks.Task, requests: list[dict[str, Any]], responses: list[Any], target: str) -> None:
+    different = list(dict.fromkeys(golden.differences(task, requests, responses)))
+    if different:
+        listed = "\n  ".join(different)
+        raise EndpointError(f"{target} does not answer as the model did when it was made:\n  {listed}")
+
+
+def _percentile(values: list[float], share: int) -> float:
+    """The least value that at least `share` of 100 values do not exceed."""
+    return sorted(values)[math.ceil(len(values) * share / 100) - 1]
