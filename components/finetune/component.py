@@ -1,7 +1,5 @@
 """Component: fine-tune a model."""
 
-from typing import Dict
-
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
@@ -24,7 +22,7 @@ def finetune(
     early_stopping_patience: int = 0,
     checkpoint_uri: str = "",
     seed: int = 42,
-    extra: Dict[str, str] = {},
+    extra: dict = {},
 ):
     """Fine-tunes the model that a data set was tokenized for, with Trainer on Accelerate.
 
@@ -43,11 +41,12 @@ def finetune(
         label_weights: `none`, or `balanced` to weigh each label by its inverse frequency.
         lora_rank: Rank of LoRA adapters, merged into the model at the end; 0 trains all weights.
         early_stopping_patience: Evaluations without improvement of the task's main validation
-            metric before training stops; 0 trains to the end. The best weights are kept.
+            metric before training stops, and the best weights are kept; 0 trains to the end.
         checkpoint_uri: Where checkpoints are copied (`gs://`, `s3://`, a path), so that a restart
             on another machine finds them. Empty keeps them on this machine only.
         seed: Seed of the head's first weights, of the order of rows and of dropout.
-        extra: Any other `transformers.TrainingArguments`, by name.
+        extra: Any other `transformers.TrainingArguments`, by name, e.g. `{"weight_decay": 0.01}`.
+            `save_steps` says how often a checkpoint is written; by default every five minutes.
 
     Returns:
         model: A Transformers folder in safetensors, with its tokenizer, model card, golden

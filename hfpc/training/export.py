@@ -1,0 +1,49 @@
+"""The finished model as a folder that Transformers loads, with all that travels with it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from hfpc import golden, storage
+from hfpc.inference.predictor import Predictor
+from hfpc.manifest import Manifest, ModelRecord
+from hfpc.reports.model_card import model_card
+
+HISTORY_FILE_NAME = "history.json"
+
+
+def write_model(
+    out: Path,
+    *,
+    model: Any,
+    tokenizer: Any,
+    history: list[dict[str, Any]],
+    golden_inputs: list[Any],
+    manifest: Manifest,
+) -> ModelRecord:
+    """Writes a model folder; it appears whole or not at all.
+
+    Args:
+        out: Where.
+        model: A Transformers model.
+        tokenizer: Its tokenizer.
+        history: What Trainer logged.
+        golden_inputs: Inputs that whatever serves the model must answer alike.
+        manifest: What the model is; the fingerprint of its `model` record is filled in here.
+
+    Returns:
+        The `model` record with its fingerprint.
+    """
+    assert manifest.model is not None
+    with storage.publishing(out) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        record = dataclasses.replace(manifest.model, fingerprint=storage.fingerprint(files, folder))
+        manifest = dataclasses.replace(manifest, model=record)
+        (folder / HISTORY_FILE_NAME).write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        manifest.write(folder)
+        golden.write(folder, golden_inputs, Predictor(folder).respond(golden_inputs))
+    return record
