@@ -12,12 +12,14 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import yaml
 
 from hfpc import components, pipelines
 from hfpc.submit import readme
-from hfpc.submit.compile import TARGETS, compile_component, compile_pipeline
+from hfpc.submit.compile import TARGETS, compile_all, compile_component, compile_pipeline
 
 ROOT = Path(__file__).parent
 
@@ -41,37 +43,35 @@ def main() -> int:
         print(f"wrote {path.relative_to(ROOT)}")
     for target in [options.target] if options.target else TARGETS:
         folder = options.output / target
-        for name in components.__all__:
-            compile_component(name, folder / "components" / f"{name}.yaml")
-        for name in pipelines.__all__:
-            compile_pipeline(name, target, folder / "pipelines" / f"{name}.yaml")
-        count = len(components.__all__) + len(pipelines.__all__)
-        print(f"compiled {count} components and pipelines for {target} into {folder}")
+        files = compile_all(target, folder)
+        print(f"compiled {len(files)} components and pipelines for {target} into {folder}")
     return 0
 
 
 def generate() -> dict[Path, str]:
     """The text of every generated file, by its path."""
     texts = {}
-    specs: dict[str, list[dict]] = {"components": [], "pipelines": []}
+    page = (ROOT / "README.md").read_text("utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         compiled = Path(scratch) / "compiled.yaml"
-        for name in components.__all__:
+        for name, spec in _specs(components).items():
             compile_component(name, compiled)
-            spec = yaml.safe_load(compiled.read_text("utf-8"))
-            specs["components"].append(spec)
             texts[ROOT / "components" / name / "component.yaml"] = compiled.read_text("utf-8")
-            texts[ROOT / "components" / name / "README.md"] = readme.component_readme(spec)
-        for name in pipelines.__all__:
+            texts[ROOT / "components" / name / "README.md"] = readme.component_readme(name, spec)
+        for name, spec in _specs(pipelines).items():
             compile_pipeline(name, "vertex", compiled)
-            spec = yaml.safe_load(compiled.read_text("utf-8"))
-            specs["pipelines"].append(spec)
-            texts[ROOT / "pipelines" / name / "README.md"] = readme.pipeline_readme(spec)
-    page = (ROOT / "README.md").read_text("utf-8")
-    for folder, found in specs.items():
-        page = readme.replace_section(page, folder, readme.index(found, folder))
+            definition = yaml.safe_load(compiled.read_text("utf-8"))
+            texts[ROOT / "pipelines" / name / "README.md"] = readme.pipeline_readme(name, spec, definition)
+    for package in (components, pipelines):
+        folder = package.__name__.rpartition(".")[2]
+        page = readme.replace_section(page, folder, readme.index(_specs(package), folder))
     texts[ROOT / "README.md"] = page
     return texts
+
+
+def _specs(package: ModuleType) -> dict[str, Any]:
+    """Name to kfp `ComponentSpec` of everything a package offers."""
+    return {name: getattr(package, name).component_spec for name in package.__all__}
 
 
 if __name__ == "__main__":

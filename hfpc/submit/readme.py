@@ -1,82 +1,43 @@
-"""README files of components and pipelines, generated from what they compile to."""
+"""README files of components and pipelines, generated from their signatures and docstrings."""
 
+import json
 from typing import Any
 
-_TYPES = {
-    "STRING": "str",
-    "NUMBER_INTEGER": "int",
-    "NUMBER_DOUBLE": "float",
-    "BOOLEAN": "bool",
-    "LIST": "list",
-    "STRUCT": "dict",
-}
+_TYPES = {"String": "str", "Integer": "int", "Float": "float", "Boolean": "bool", "List": "list", "Dict": "dict"}
 
 
-def component_readme(spec: dict[str, Any]) -> str:
+def component_readme(name: str, spec: Any) -> str:
     """The README of a component, in Markdown.
 
     Args:
-        spec: The content of its compiled `component.yaml`.
+        name: Name of the component, e.g. "finetune".
+        spec: Its kfp `ComponentSpec`.
     """
-    name = spec["pipelineInfo"]["name"].replace("-", "_")
-    required = [f"    {row[0]}=…," for row in inputs(spec) if row[2] == "required"]
+    required = [f"    {argument}=…," for argument, item in spec.inputs.items() if not item.optional]
     usage = ["```python", f"from hfpc.components import {name}", "", f"task = {name}(", *required, ")", "```"]
     return _page(name, spec, usage)
 
 
-def pipeline_readme(spec: dict[str, Any]) -> str:
+def pipeline_readme(name: str, spec: Any, compiled: dict[str, Any]) -> str:
     """The README of a pipeline, in Markdown.
 
     Args:
-        spec: The content of the file it compiles to.
+        name: Name of the pipeline, e.g. "finetune_local".
+        spec: Its kfp `ComponentSpec`.
+        compiled: The content of the file it compiles to, for the diagram.
     """
-    name = spec["pipelineInfo"]["name"].replace("-", "_")
-    example = next((row for row in inputs(spec) if row[0] == "source"), None)
-    setting = f" --set {example[0]}={example[2].strip('`')}" if example else ""
-    usage = ["```bash", f"hfpc run {name}{setting}", "```", "", _diagram(spec)]
+    usage = ["```bash", f"hfpc run {name} --set source=sample:tweets", "```", "", _diagram(compiled)]
     return _page(name, spec, usage)
 
 
-def inputs(spec: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Name, type, default (or "required") and description of each input, required ones first."""
-    definitions = spec["root"].get("inputDefinitions", {})
-    artifacts = [
-        (name, _artifact_type(item), "required", _one_line(item))
-        for name, item in definitions.get("artifacts", {}).items()
-    ]
-    parameters = [
-        (name, _TYPES[item["parameterType"]], _default(item), _one_line(item))
-        for name, item in definitions.get("parameters", {}).items()
-    ]
-    return sorted(artifacts + parameters, key=lambda row: row[2] != "required")
+def index(specs: dict[str, Any], folder: str) -> str:
+    """A table of components or pipelines, each linked to its README, with its first sentence.
 
-
-def outputs(spec: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, type and description of each output."""
-    definitions = spec["root"].get("outputDefinitions", {})
-    artifacts = [
-        (name, _artifact_type(item), _one_line(item)) for name, item in definitions.get("artifacts", {}).items()
-    ]
-    parameters = [
-        (name, _TYPES[item["parameterType"]], _one_line(item))
-        for name, item in definitions.get("parameters", {}).items()
-    ]
-    return artifacts + parameters
-
-
-def description(spec: dict[str, Any]) -> str:
-    """The whole description of a component or pipeline."""
-    info = spec["pipelineInfo"]
-    own = spec["components"].get(f"comp-{info['name']}", {})
-    return str(info.get("description") or own.get("description") or "").strip()
-
-
-def index(specs: list[dict[str, Any]], folder: str) -> str:
-    """A table of components or pipelines, each linked to its README, with its first sentence."""
-    rows = []
-    for spec in specs:
-        name = spec["pipelineInfo"]["name"].replace("-", "_")
-        rows.append((f"[`{name}`]({folder}/{name}/README.md)", description(spec).split("\n")[0]))
+    Args:
+        specs: Name to kfp `ComponentSpec`.
+        folder: Folder they lie in, relative to the page.
+    """
+    rows = [(f"[`{name}`]({folder}/{name}/README.md)", _summary(spec)) for name, spec in specs.items()]
     return _table(("name", "what it does"), rows)
 
 
@@ -88,37 +49,42 @@ def replace_section(page: str, section: str, text: str) -> str:
     return f"{before}{start}\n{text}\n{end}{after}"
 
 
-def _page(name: str, spec: dict[str, Any], usage: list[str]) -> str:
-    lines = [f"# {name}", "", description(spec), "", *usage]
-    rows = inputs(spec)
-    if rows:
-        table = [(f"`{row[0]}`", row[1], row[2], row[3]) for row in rows]
-        lines += ["", "## Inputs", "", _table(("name", "type", "default", "what it is"), table)]
-    results = [(f"`{row[0]}`", row[1], row[2]) for row in outputs(spec)]
-    if results:
+def _page(name: str, spec: Any, usage: list[str]) -> str:
+    # kfp joins a docstring's first line and the rest by a single line break.
+    description = spec.description.replace("\n", "\n\n", 1)
+    lines = [f"# {name}", "", description, "", *usage]
+    if spec.inputs:
+        rows = [(f"`{key}`", _type(item), _default(item), _one_line(item)) for key, item in spec.inputs.items()]
+        lines += ["", "## Inputs", "", _table(("name", "type", "default", "what it is"), rows)]
+    if spec.outputs:
+        results = [(f"`{key}`", _type(item), _one_line(item)) for key, item in spec.outputs.items()]
         lines += ["", "## Outputs", "", _table(("name", "type", "what it is"), results)]
     lines += ["", "<!-- Generated by compile.py from the signature and docstring. -->", ""]
     return "\n".join(lines)
 
 
-def _diagram(spec: dict[str, Any]) -> str:
+def _diagram(compiled: dict[str, Any]) -> str:
     """The tasks of a pipeline and what they wait for, as a Mermaid flow chart."""
-    lines = ["```mermaid", "flowchart LR"]
-    _draw(spec, spec["root"]["dag"]["tasks"], "", lines)
+    lines = ["```mermaid", "flowchart TB"]
+    _draw(compiled, compiled["root"]["dag"]["tasks"], "  ", lines)
     return "\n".join([*lines, "```"])
 
 
-def _draw(spec: dict[str, Any], tasks: dict[str, Any], indent: str, lines: list[str]) -> None:
+def _draw(compiled: dict[str, Any], tasks: dict[str, Any], indent: str, lines: list[str]) -> None:
     for name, task in sorted(tasks.items()):
-        inner = spec["components"][task["componentRef"]["name"]].get("dag")
+        inner = compiled["components"][task["componentRef"]["name"]].get("dag")
         label = task["taskInfo"]["name"]
         if inner:
-            lines.append(f'  {indent}subgraph {name}["{label}"]')
-            _draw(spec, inner["tasks"], indent + "  ", lines)
-            lines.append(f"  {indent}end")
+            lines.append(f'{indent}subgraph {name}["{label}"]')
+            _draw(compiled, inner["tasks"], indent + "  ", lines)
+            lines.append(f"{indent}end")
         else:
-            lines.append(f'  {indent}{name}["{label}"]')
-        lines += [f"  {indent}{needed} --> {name}" for needed in task.get("dependentTasks", [])]
+            lines.append(f'{indent}{name}["{label}"]')
+    lines += [
+        f"{indent}{needed} --> {name}"
+        for name, task in sorted(tasks.items())
+        for needed in task.get("dependentTasks", [])
+    ]
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -126,18 +92,21 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
 
 
-def _default(item: dict[str, Any]) -> str:
-    if "defaultValue" not in item:
-        return "optional" if item.get("isOptional") else "required"
-    value = item["defaultValue"]
-    if item["parameterType"] == "NUMBER_INTEGER":
-        value = int(value)
-    return f"`{value!r}`" if not isinstance(value, str) else f'`"{value}"`'
+def _summary(spec: Any) -> str:
+    return str(spec.description.split("\n")[0])
 
 
-def _artifact_type(item: dict[str, Any]) -> str:
-    return str(item["artifactType"]["schemaTitle"].rpartition(".")[2])
+def _type(item: Any) -> str:
+    """`str`, `Dataset` … from kfp's `String`, `system.Dataset@0.0.1`."""
+    name = item.type.partition("@")[0]
+    return _TYPES.get(name, name.rpartition(".")[2])
 
 
-def _one_line(item: dict[str, Any]) -> str:
-    return " ".join(item.get("description", "").split())
+def _default(item: Any) -> str:
+    if not item.optional:
+        return "required"
+    return f"`{json.dumps(item.default)}`"
+
+
+def _one_line(item: Any) -> str:
+    return " ".join((item.description or "").split())
