@@ -4,23 +4,24 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
 
 import hfpc
 from hfpc.reports.charts import ConfusionMatrix, LineChart, area, confusion_matrix, roc_chart
 from hfpc.reports.markdown import markdown
 from hfpc.reports.metric_text import is_bound, metric_name, metric_value
 from hfpc.reports.page import render
+from hfpc.reports.run_files import File, artifact_file, local_path, log_file, write_pages
 from hfpc.reports.task_graph import task_graph
 from hfpc.reports.training_curves import Curves, curves
-from hfpc.runs import Artifact, Run, Task
+from hfpc.runs import Run, Task
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 _HEADLINE = ("accuracy", "f1", "macro_f1", "mcc", "calibration_error", "latency_ms_p50", "rows_per_second")
+REPORT_NAME = "report.html"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -33,17 +34,6 @@ class Measure:
     note: str
 
 
-@dataclass(frozen=True)
-class File:
-    """Something a task left: `href` is "" where there is nothing to open."""
-
-    name: str
-    type: str
-    path: str
-    href: str
-    missing: bool
-
-
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A task, ready to show; `left` and `width` place its bar on the run's time, in percent."""
@@ -53,7 +43,7 @@ class Step:
     left: float
     width: float
     error: str
-    log: str
+    log: File | None
     measures: list[Measure]
     files: list[File]
     parameters: dict[str, str]
@@ -67,6 +57,14 @@ class Classification:
     task: Task
     matrix: ConfusionMatrix | None
     roc: LineChart | None
+
+
+def write_run_report(run: Run) -> Path:
+    """Writes `report.html` into the run's folder, with the pages it links to, and returns its path."""
+    write_pages(run)
+    file = run.folder / REPORT_NAME
+    file.write_text(run_report(run), encoding="utf-8")
+    return file
 
 
 def run_report(run: Run) -> str:
@@ -84,9 +82,11 @@ def run_report(run: Run) -> str:
         run=run,
         seconds=_seconds(run.started, run.ended),
         steps=steps,
+        error=_ANSI.sub("", run.error).strip(),
         failed=[step for step in steps if step.task.state == "failed"],
         headline=_headline(run),
         decision=_decision(run),
+        pages=[(step.task.display_name, file) for step in steps for file in step.files if file.href.endswith(".html")],
         graph=task_graph(run.tasks),
         classifications=list(_classifications(run)),
         curves=_curves(run),
@@ -108,9 +108,9 @@ def _step(run: Run, task: Task) -> Step:
         left=left,
         width=min(100 - left, 100 * max(0.0, ended - started) / span),
         error=_ANSI.sub("", task.error).strip(),
-        log=_file(run, Artifact(name="log", type="", path=task.log)).href if task.log else "",
+        log=log_file(run, task),
         measures=_measures(_metrics(task)),
-        files=[_file(run, artifact) for artifact in task.artifacts if artifact.path],
+        files=[artifact_file(run, task, artifact) for artifact in task.artifacts if artifact.path],
         parameters={name: _text(value) for name, value in task.parameters.items()},
         outputs={name: _text(value) for name, value in task.outputs.items()},
     )
@@ -210,29 +210,13 @@ def _model_card(run: Run) -> "Markup | None":
 
 
 def _model_folders(run: Run) -> list[Path]:
-    return [
-        run.folder / artifact.path
+    found = [
+        local_path(run, artifact)
         for task in run.tasks
         for artifact in task.artifacts
-        if artifact.type == "system.Model" and artifact.path and "://" not in artifact.path
+        if artifact.type == "system.Model"
     ]
-
-
-def _file(run: Run, artifact: Artifact) -> File:
-    """An artifact with a link relative to the run's folder; only web addresses lead elsewhere."""
-    place = artifact.path
-    if urlsplit(place).scheme in ("http", "https"):
-        return File(artifact.name, artifact.type, place, place, missing=False)
-    if "://" in place:
-        return File(artifact.name, artifact.type, place, "", missing=False)
-    if Path(place).is_absolute():
-        try:
-            place = Path(place).relative_to(run.folder).as_posix()
-        except ValueError:
-            return File(artifact.name, artifact.type, place, "", missing=False)
-    inside = ".." not in PurePosixPath(place).parts
-    found = inside and (run.folder / place).exists()
-    return File(artifact.name, artifact.type, place, f"./{quote(place)}" if found else "", missing=not found)
+    return [folder for folder in found if folder is not None]
 
 
 def _seconds(started: float | None, ended: float | None) -> float | None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from hfpc.runs import Task
 
-_SIDE = 0.11
+_SIDE = 0.08
 """Free part of a cell at either side of its box, when drawn from left to right; see style.css."""
 _TOP = 0.16
 """The same above and below it, when drawn from top to bottom."""

@@ -34,8 +34,6 @@ from hfpc.submit.parameters import check, resolve
 from hfpc.submit.record import Record
 from hfpc.submit.redaction import redacted
 
-REPORT_NAME = "report.html"
-
 Watch = Callable[[Run, dict[str, progress.Progress]], None]
 
 _TICK = 0.1  # seconds between looks at the events
@@ -64,28 +62,37 @@ def run(
         HfpcError: A component cannot run without its container.
         KeyboardInterrupt: Ctrl-C. Every process of the run has ended and the record is written.
     """
-    spec = find(pipeline)
-    values = resolve(spec, parameters or {})
-    graph = Graph(spec=spec, parameters=values)
-    for step in graph.steps:
-        if not step.function and "importer" not in step.executor:
-            raise HfpcError(f"{step.name} runs a container image; `hfpc run` runs Python components only")
-    check(graph)
+    graph = plan(pipeline, parameters or {})
     started = time.time()
-    name = spec["pipelineInfo"]["name"].replace("-", "_")
+    name = graph.spec["pipelineInfo"]["name"].replace("-", "_")
     run_id = runs.create(name, started)
-    record = Record(
-        Run(id=run_id, pipeline=name, state="running", started=started, parameters=redacted(values)), graph.steps
-    )
+    new = Run(id=run_id, pipeline=name, state="running", started=started, parameters=redacted(graph.parameters))
+    record = Record(new, graph.steps)
     with runs.locked(runs.folder(run_id)):
         _prepare(record.run.folder, graph)
         try:
-            _follow(record, _start(record.run.folder, graph, values, cache), watch or (lambda *_: None))
+            _follow(record, _start(record.run.folder, graph, cache), watch or (lambda *_: None))
         finally:
             _report(record.run)
     if watch:
         watch(record.run, {})
     return record.run
+
+
+def plan(pipeline: str, parameters: dict[str, Any]) -> Graph:
+    """The steps that `run` would run, with every parameter checked; nothing starts.
+
+    Raises:
+        ArgumentError: There is no such pipeline, or a parameter cannot be used.
+        HfpcError: A component cannot run without its container.
+    """
+    spec = find(pipeline)
+    graph = Graph(spec=spec, parameters=resolve(spec, parameters))
+    for step in graph.steps:
+        if not step.function and "importer" not in step.executor:
+            raise HfpcError(f"{step.name} runs a container image; `hfpc run` runs Python components only")
+    check(graph)
+    return graph
 
 
 def _prepare(folder: Path, graph: Graph) -> None:
@@ -112,10 +119,11 @@ def _told(step: Step, kfp_folder: Path) -> Spec:
     return {"container": {**step.executor["container"], "command": command, "args": arguments}}
 
 
-def _start(folder: Path, graph: Graph, values: dict[str, Any], cache: bool) -> subprocess.Popen[str]:
+def _start(folder: Path, graph: Graph, cache: bool) -> subprocess.Popen[str]:
     """Starts kfp in a process group of its own, out of reach of the terminal's Ctrl-C."""
     importers = [step.name for step in graph.steps if not step.function]
-    request = {"parameters": values, "cache": str(home() / "cache") if cache else "", "importers": importers}
+    cache_root = str(home() / "cache") if cache else ""
+    request = {"parameters": graph.parameters, "cache": cache_root, "importers": importers}
     environment = {**os.environ, RUN_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
     with (folder / "logs" / "kfp.log").open("w") as log:
         worker = subprocess.Popen(  # noqa: S603 (this interpreter, our own module)
@@ -203,6 +211,6 @@ def _progress(run: Run) -> dict[str, progress.Progress]:
 
 
 def _report(run: Run) -> None:
-    from hfpc.reports.run_report import run_report
+    from hfpc.reports.run_report import write_run_report
 
-    (run.folder / REPORT_NAME).write_text(run_report(run), encoding="utf-8")
+    write_run_report(run)
