@@ -1,0 +1,248 @@
+"""The command line `hfpc`: parses, calls and prints. Nothing slow is imported before a command needs it."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import hfpc
+from hfpc.errors import ArgumentError, HfpcError
+
+
+class _Group(TyperGroup):
+    """Prints a mistake that the reader can correct as one line, and exits with 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HfpcError as error:
+            from rich.text import Text
+
+            _console(stderr=True).print(Text(str(error), style="bold red"), soft_wrap=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Hugging Face models on Kubeflow Pipelines and Vertex AI Pipelines.",
+)
+
+Registry = Annotated[str, typer.Option(help="Folder of the local registry; empty means $HFPC_HOME/registry.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(hfpc.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hugging Face models on Kubeflow Pipelines and Vertex AI Pipelines."""
+
+
+@app.command("list")
+def list_() -> None:
+    """List the components and pipelines."""
+    from hfpc.console import tables
+
+    tables.print_catalog(_console())
+
+
+@app.command()
+def describe(name: Annotated[str, typer.Argument(help="Name of a component or pipeline.")]) -> None:
+    """Show the inputs and outputs of a component or pipeline."""
+    from hfpc.console import tables
+
+    tables.print_description(_console(), name.replace("-", "_"))
+
+
+@app.command("compile")
+def compile_(
+    name: Annotated[str, typer.Argument(help="Name of a component or pipeline; all if left out.")] = "",
+    target: Annotated[str, typer.Option(help="vertex or kubeflow.")] = "vertex",
+    output: Annotated[Path | None, typer.Option(help="File to write; a folder if NAME is left out.")] = None,
+) -> None:
+    """Write components and pipelines as YAML for Vertex AI Pipelines or Kubeflow Pipelines."""
+    from hfpc.console import catalog
+    from hfpc.submit import compile as compiler
+
+    if not name:
+        folder = output or Path("build") / target
+        files = compiler.compile_all(target, folder)
+        print(f"wrote {len(files)} files below {folder}")
+        return
+    name = name.replace("-", "_")
+    file = output or Path(f"{name}.yaml")
+    if catalog.kind_of(name) == "components":
+        compiler.compile_component(name, file)
+    else:
+        compiler.compile_pipeline(name, target, file)
+    print(f"wrote {file}")
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name, a compiled .yaml, or file.py:function.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter; may be given many times.")
+    ] = None,
+    params: Annotated[
+        Path | None, typer.Option(help="YAML file of parameters; --set goes first.", exists=True, dir_okay=False)
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Take over tasks that ran before with the same inputs.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the parameters and list the tasks only.")] = False,
+) -> None:
+    """Run a pipeline on this machine."""
+    from hfpc.console import run_view
+    from hfpc.submit import local
+
+    parameters = {**(_parameters_in(params) if params else {}), **dict(map(_setting, settings or []))}
+    if dry_run:
+        for step in local.plan(pipeline, parameters).steps:
+            print(step.name)
+        return
+    console = _console()
+    interrupted = False
+    with run_view.view(console) as view:
+        last = view.last
+        try:
+            last = local.run(pipeline, parameters, cache=cache, watch=view)
+        except KeyboardInterrupt:
+            last, interrupted = view.last, True
+    if last:
+        run_view.print_end(console, last)
+    if interrupted:
+        raise typer.Exit(130)
+    if last and last.state != "succeeded":
+        raise typer.Exit(1)
+
+
+@app.command()
+def runs(
+    run: Annotated[str, typer.Argument(help="A run, to see its tasks in detail; all runs if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List past local runs, or show one."""
+    import hfpc.runs
+    from hfpc.console import tables
+
+    found = [hfpc.runs.read(run)] if run else hfpc.runs.all_runs()
+    if as_json:
+        content = [dataclasses.asdict(each) for each in found]
+        print(json.dumps(content[0] if run else content, indent=2))
+    elif run:
+        tables.print_run(_console(), found[0])
+    elif found:
+        tables.print_runs(_console(), found)
+    else:
+        print("no runs yet; start one with: hfpc run finetune_local")
+
+
+@app.command()
+def predict(
+    target: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME@VERSION, a model folder or the URL of a server.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; lines of stdin if none.")
+    ] = None,
+    registry: Registry = "",
+    served: Annotated[bool, typer.Option("--served", help="Ask a server over HTTP; start one if none runs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Predict texts with a model."""
+    from hfpc.console import predictions
+    from hfpc.serving.predict import predict as answer
+
+    inputs = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    responses = answer(target, inputs, registry=registry, served=served)
+    if as_json:
+        for text, response in zip(inputs, responses, strict=True):
+            print(json.dumps({"inputs": text, "response": response}, ensure_ascii=False))
+    else:
+        predictions.print_predictions(_console(), inputs, responses)
+
+
+@app.command()
+def serve(
+    target: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME@VERSION or a model folder.")],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes any that is free.")] = 8080,
+    registry: Registry = "",
+) -> None:
+    """Serve a model over HTTP."""
+    from hfpc.serving.server import serve as start
+
+    start(target, registry=registry, host=host, port=port)
+
+
+@app.command()
+def models(registry: Registry = "") -> None:
+    """List the models in the local registry."""
+    import hfpc.registry
+    from hfpc.console import tables
+
+    versions = hfpc.registry.versions(registry)
+    if versions:
+        tables.print_models(_console(), versions)
+    else:
+        print(f"no models in {hfpc.registry.folder(registry)} yet; hfpc run finetune_local makes one")
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, devices, space, access."""
+    from hfpc import doctor as checks
+    from hfpc.console import diagnosis
+
+    found = checks.examine()
+    diagnosis.print_findings(_console(), found)
+    if any(finding.level == "problem" for finding in found):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script `hfpc`."""
+    app(prog_name="hfpc")
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE, e.g. epochs=1", param_hint="--set")
+    return name, value
+
+
+def _parameters_in(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ArgumentError("params", str(file), f"it is not YAML ({error})") from error
+    if not isinstance(content, dict):
+        raise ArgumentError("params", str(file), "give a file of `name: value` lines")
+    return content
+
+
+if __name__ == "__main__":
+    main()
