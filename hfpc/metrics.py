@@ -1,9 +1,12 @@
-"""Classification metrics from confusion counts, over any number of confusion matrices at once.
+"""Classification metrics from counts, over any number of count arrays at once.
 
 Computed here rather than with scikit-learn for two reasons: a bootstrap of 1,000 resamples is one
 array operation, and installing scikit-learn costs every component about a second and a half at its
 start (transformers imports it whenever it is there). Definitions are those of scikit-learn's
 `precision_recall_fscore_support` with `zero_division=0` and of `matthews_corrcoef`.
+
+All of them follow from a *tally*: for each label how many units were right, how many were predicted
+as it, and how many carry it; shape `(…, 3, labels)`. Tallies of disjoint sets of units add up.
 """
 
 import numpy as np
@@ -14,55 +17,78 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, labels: int) -> np.ndarr
     return np.bincount(truth * labels + predicted, minlength=labels * labels).reshape(labels, labels)
 
 
-def per_label(matrix: np.ndarray) -> dict[str, np.ndarray]:
+def tally(truth: np.ndarray, predicted: np.ndarray, labels: int) -> np.ndarray:
+    """The tally of all units together, shape `(3, labels)`."""
+    return tally_rows(truth, predicted, np.zeros(len(truth), dtype=int), 1, labels)[0]
+
+
+def tally_rows(truth: np.ndarray, predicted: np.ndarray, rows: np.ndarray, count: int, labels: int) -> np.ndarray:
+    """A tally for each row, shape `(count, 3, labels)`.
+
+    Args:
+        truth: True label id of each unit.
+        predicted: Predicted label id of each unit.
+        rows: Index of the row that each unit belongs to.
+        count: Number of rows.
+        labels: Number of labels.
+    """
+
+    def per_row(label: np.ndarray, row: np.ndarray) -> np.ndarray:
+        return np.bincount(row * labels + label, minlength=count * labels).reshape(count, labels)
+
+    right = truth == predicted
+    return np.stack([per_row(truth[right], rows[right]), per_row(predicted, rows), per_row(truth, rows)], axis=1)
+
+
+def per_label(tally: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall, F1 and support of each label.
 
     Args:
-        matrix: Confusion counts of shape `(…, labels, labels)`.
+        tally: Shape `(…, 3, labels)`.
 
     Returns:
         `precision`, `recall`, `f1` (0 to 1) and `support` (units), each of shape `(…, labels)`.
         A label that was never predicted has precision 0; one that never occurred has recall 0.
     """
-    right = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
-    predicted = matrix.sum(axis=-2)
-    support = matrix.sum(axis=-1)
+    right, predicted, support = _parts(tally)
     return {
-        "precision": _ratio(right, predicted),
-        "recall": _ratio(right, support),
-        "f1": _ratio(2 * right, predicted + support),
+        "precision": ratio(right, predicted),
+        "recall": ratio(right, support),
+        "f1": ratio(2 * right, predicted + support),
         "support": support,
     }
 
 
-def summary(matrix: np.ndarray) -> dict[str, np.ndarray]:
+def summary(tally: np.ndarray) -> dict[str, np.ndarray]:
     """Accuracy, macro precision, recall and F1, and Matthews correlation.
 
     The macro means are over the labels that occur or were predicted, as scikit-learn's are.
 
     Args:
-        matrix: Confusion counts of shape `(…, labels, labels)`.
+        tally: Shape `(…, 3, labels)`.
 
     Returns:
         `accuracy`, `macro_precision`, `macro_recall`, `macro_f1` (0 to 1) and `mcc` (-1 to 1),
         each of shape `(…)`.
     """
-    matrix = matrix.astype(float)
-    total = matrix.sum(axis=(-2, -1))
-    right = np.trace(matrix, axis1=-2, axis2=-1)
-    predicted, support = matrix.sum(axis=-2), matrix.sum(axis=-1)
-    present = (predicted + support) > 0
-    labels = per_label(matrix)
+    right, predicted, support = _parts(tally)
+    total, present = support.sum(axis=-1), (predicted + support) > 0
+    labels = per_label(tally)
     macro = {
-        f"macro_{name}": _ratio((labels[name] * present).sum(axis=-1), present.sum(axis=-1))
+        f"macro_{name}": ratio((labels[name] * present).sum(axis=-1), present.sum(axis=-1))
         for name in ("precision", "recall", "f1")
     }
-    covariance = right * total - (predicted * support).sum(axis=-1)
+    covariance = right.sum(axis=-1) * total - (predicted * support).sum(axis=-1)
     spread = np.sqrt((total**2 - (predicted**2).sum(axis=-1)) * (total**2 - (support**2).sum(axis=-1)))
-    return {"accuracy": _ratio(right, total), **macro, "mcc": _ratio(covariance, spread)}
+    return {"accuracy": ratio(right.sum(axis=-1), total), **macro, "mcc": ratio(covariance, spread)}
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """`part / whole`, and 0 where `whole` is 0."""
     part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
     return np.divide(part, whole, out=np.zeros_like(part), where=whole != 0)
+
+
+def _parts(tally: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    tally = tally.astype(float)
+    return tally[..., 0, :], tally[..., 1, :], tally[..., 2, :]

@@ -1,6 +1,7 @@
 """A model folder, loaded and ready to predict rows in length-sorted batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,29 @@ from hfpc import manifest, tasks
 from hfpc.base_model import BaseModel
 from hfpc.tasks import Prediction, Rows
 
-TOKENS_PER_BATCH = 2048
-"""Padded tokens of one forward pass on a CPU."""
+TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16_384}
+"""Padded tokens of one forward pass: what still fits into a core's cache, and what fills a GPU."""
 
 
 class Predictor:
     """A fine-tuned model of this library, ready to predict.
 
+    On a CPU each core runs a batch of its own. Cores that share a batch wait for each other at every
+    layer, which costs some speed always, and half of it where other processes use the machine too.
+
+    One thread may use it at a time.
+
     Args:
         folder: A model folder with `hfpc.json`.
         device: A torch device, or "auto" for the first GPU there is, else the CPU.
-        tokens_per_batch: Padded tokens of one forward pass.
+        tokens_per_batch: Padded tokens of one forward pass; None takes what suits the device.
 
     Raises:
         DataError: `folder` is not a model folder of this library.
         ModelError: Its weights do not load, or are not safetensors.
     """
 
-    def __init__(self, folder: Path, *, device: str = "auto", tokens_per_batch: int = TOKENS_PER_BATCH) -> None:
+    def __init__(self, folder: Path, *, device: str = "auto", tokens_per_batch: int | None = None) -> None:
         import torch
 
         self.manifest = manifest.read(folder, "model")
@@ -35,12 +41,15 @@ class Predictor:
         self.task = tasks.get(self.manifest.task)
         self.label_names = self.manifest.dataset.label_names
         self.max_length = self.manifest.model.max_length
-        self.tokens_per_batch = tokens_per_batch
         base = BaseModel(folder=folder, revision="", trust_remote_code=self.manifest.model.trust_remote_code)
         self.tokenizer = base.tokenizer()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = base.load(self.task.auto_model()).to(device).eval()
+        kind = self.model.device.type
+        self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH.get(kind, TOKENS_PER_BATCH["cuda"])
+        self._cores = torch.get_num_threads() if kind == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self._cores, initializer=torch.set_num_threads, initargs=(1,))
 
     def predict(self, rows: Rows) -> list[Prediction]:
         """Predictions for rows, in their order.
@@ -48,11 +57,14 @@ class Predictor:
         Args:
             rows: Role to values, as the task's `columns` name them; the label role is not needed.
         """
+        if not any(len(values) for values in rows.values()):
+            return []
         encoded = self.task.encode(rows, self.tokenizer, self.max_length)
         lengths = [len(ids) for ids in encoded["input_ids"]]
         predictions: list[Prediction] = [None] * len(lengths)
-        for batch in batches(lengths, self.tokens_per_batch):
-            logits = self._forward({name: [values[i] for i in batch] for name, values in encoded.items()})
+        planned = list(batches(lengths, self.tokens_per_batch))
+        inputs = ({name: [values[i] for i in batch] for name, values in encoded.items()} for batch in planned)
+        for batch, logits in zip(planned, self._forward_all(inputs, len(planned)), strict=True):
             for index, row_logits in zip(batch, logits, strict=True):
                 row = {name: values[index] for name, values in encoded.items()}
                 predictions[index] = self.task.decode(row_logits, row)
@@ -72,6 +84,12 @@ class Predictor:
             )
             for index, prediction in enumerate(predictions)
         ]
+
+    def _forward_all(self, inputs: Iterable[Mapping[str, Any]], count: int) -> Iterable[np.ndarray]:
+        """Logits of batches, in their order. A lone batch gets all cores."""
+        if count < 2 or self._cores < 2:
+            return map(self._forward, inputs)
+        return self._pool.map(self._forward, inputs)
 
     def _forward(self, encoded: Mapping[str, list[list[int]]]) -> np.ndarray:
         """Logits of one batch, float32, padded on the right."""

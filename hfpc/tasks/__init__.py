@@ -44,13 +44,14 @@ class Scores:
     """How good predictions are.
 
     Attributes:
-        metrics: Metric name to value, over all rows.
+        sums: What each row adds to the sums that `Task.metrics` is computed from, shape
+            `(rows, sums)`.
         row_scores: How right each row is, 0 to 1, float, shape `(rows,)`: what a paired test
             between two models compares.
         units: For the confusion matrix, ROC and calibration; None for a task without labels.
     """
 
-    metrics: dict[str, float]
+    sums: "np.ndarray"
     row_scores: "np.ndarray"
     units: Units | None
 
@@ -130,8 +131,24 @@ class Task(Protocol):
     def score(self, rows: Rows, predictions: Sequence[Prediction], names: Sequence[str]) -> Scores:
         """Compares predictions with the labels in `rows`."""
 
-    def output_columns(self, predictions: Sequence[Prediction], names: Sequence[str]) -> dict[str, list[Any]]:
-        """Predictions as columns of a table: `prediction`, `score` and what else the task has."""
+    def metrics(self, sums: "np.ndarray") -> dict[str, "np.ndarray"]:
+        """Metrics, `main_metric` among them, from sums over rows; so a bootstrap is one call.
+
+        Args:
+            sums: Sums of rows of `Scores.sums`, shape `(…, sums)`.
+
+        Returns:
+            Metric name to finite values of shape `(…)`.
+        """
+
+    def output_columns(self, predictions: Sequence[Prediction], names: Sequence[str]) -> "pa.Table":
+        """Predictions as a table: `prediction`, `score` and what else the task has.
+
+        The column types do not depend on the predictions, of which there may be none.
+        """
+
+    def show(self, row: Mapping[str, Any], unit: int) -> str:
+        """A row for a person to read, with its unit number `unit` marked where it has several."""
 
     def parse(self, inputs: Sequence[Any]) -> Rows:
         """Rows from the `inputs` of a request.

@@ -4,6 +4,7 @@ Rows: `text` (string) and `label` (string or integer). A prediction is a float32
 logits, shape `(labels,)`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from hfpc import metrics
 from hfpc.errors import ArgumentError, DataError
 from hfpc.tasks import Rows, Scores, Units
 
+_WHOLE_NUMBER = re.compile(r"-?\d+")
 _FUNCTIONS = ("softmax", "sigmoid", "none")
 
 
@@ -56,7 +58,7 @@ class TextClassification:
 
     def label_names(self, labels: Sequence[str]) -> list[str]:
         """Alphabetical; by value where all labels are whole numbers."""
-        numeric = all(label.lstrip("-").isdecimal() for label in labels)
+        numeric = all(_WHOLE_NUMBER.fullmatch(label) for label in labels)
         return sorted(set(labels), key=int if numeric else str)
 
     def encode(self, rows: Rows, tokenizer: Any, max_length: int | None) -> dict[str, list[Any]]:
@@ -83,41 +85,48 @@ class TextClassification:
 
     def step_metrics(self, logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
         """Accuracy, macro F1 and the rest of `hfpc.metrics.summary`."""
-        matrix = metrics.confusion(labels, logits.argmax(axis=-1), len(names))
-        return {name: float(value) for name, value in metrics.summary(matrix).items()}
+        tally = metrics.tally(labels, logits.argmax(axis=-1), len(names))
+        return {name: float(value) for name, value in metrics.summary(tally).items()}
 
     def decode(self, logits: np.ndarray, encoded: Mapping[str, Any]) -> np.ndarray:
         """The logits as they are."""
         return logits
 
     def score(self, rows: Rows, predictions: Sequence[np.ndarray], names: Sequence[str]) -> Scores:
-        """Accuracy, macro F1 and the rest; a row's score is 1 where its label is right."""
-        probabilities = softmax(np.stack(predictions))
-        truth = np.array(self.encode_labels(rows, {}, names))
-        predicted = probabilities.argmax(axis=1)
-        summary = metrics.summary(metrics.confusion(truth, predicted, len(names)))
+        """A row's score is 1 where its label is right."""
+        probabilities = _probabilities(predictions, names)
+        truth, predicted = np.array(self.encode_labels(rows, {}, names), dtype=int), probabilities.argmax(axis=1)
+        index = np.arange(len(truth))
+        tallies = metrics.tally_rows(truth, predicted, index, len(truth), len(names))
         return Scores(
-            metrics={name: float(value) for name, value in summary.items()},
+            sums=tallies.reshape(len(truth), 3 * len(names)),
             row_scores=(truth == predicted).astype(float),
-            units=Units(truth, probabilities, np.arange(len(truth))),
+            units=Units(truth, probabilities, index),
         )
 
-    def output_columns(self, predictions: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, list[Any]]:
+    def metrics(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Accuracy, macro F1 and the rest of `hfpc.metrics.summary`."""
+        return metrics.summary(sums.reshape(*sums.shape[:-1], 3, -1))
+
+    def output_columns(self, predictions: Sequence[np.ndarray], names: Sequence[str]) -> pa.Table:
         """`prediction` (label name), `score` (its probability), `probabilities` (in label order)."""
-        probabilities = softmax(np.stack(predictions))
-        return {
-            "prediction": [names[int(row.argmax())] for row in predictions],
-            "score": probabilities.max(axis=1).tolist(),
-            "probabilities": probabilities.tolist(),
-        }
+        probabilities = _probabilities(predictions, names)
+        offsets = np.arange(len(predictions) + 1, dtype=np.int32) * len(names)
+        return pa.table(
+            {
+                "prediction": pa.array(names, pa.string()).take(pa.array(probabilities.argmax(axis=1))),
+                "score": pa.array(probabilities.max(axis=1)),
+                "probabilities": pa.ListArray.from_arrays(pa.array(offsets), pa.array(probabilities.ravel())),
+            }
+        )
+
+    def show(self, row: Mapping[str, Any], unit: int) -> str:
+        """The text."""
+        return str(row["text"])
 
     def parse(self, inputs: Sequence[Any]) -> Rows:
         """Texts, given as strings or as `{"text": …}`."""
-        texts = [item.get("text") if isinstance(item, Mapping) else item for item in inputs]
-        for text in texts:
-            if not isinstance(text, str):
-                raise ArgumentError("inputs", text, 'each input must be a string, or an object {"text": "…"}')
-        return {"text": texts}
+        return {"text": texts(inputs)}
 
     def request(self, row: Mapping[str, Any]) -> str:
         """The text."""
@@ -133,7 +142,7 @@ class TextClassification:
         """
         _refuse_unknown(parameters, ("top_k", "function_to_apply"))
         top_k = parameters.get("top_k")
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int | float) or top_k < 1):
+        if top_k is not None and not _is_count(top_k):
             raise ArgumentError("top_k", top_k, "give a whole number of at least 1")
         scores = _apply(parameters.get("function_to_apply") or "softmax", prediction)
         order = np.argsort(-scores, kind="stable")[: None if top_k is None else int(top_k)]
@@ -142,6 +151,21 @@ class TextClassification:
     def answer(self, response: list[dict[str, Any]]) -> str:
         """The most probable label."""
         return str(response[0]["label"])
+
+
+def texts(inputs: Sequence[Any]) -> list[str]:
+    """The texts of a request's inputs: strings, or objects `{"text": …}`.
+
+    Raises:
+        ArgumentError: An input is neither.
+    """
+    found = []
+    for item in inputs:
+        text = item.get("text") if isinstance(item, Mapping) else item
+        if not isinstance(text, str):
+            raise ArgumentError("inputs", item, 'each input must be a string, or an object {"text": "…"}')
+        found.append(text)
+    return found
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -156,7 +180,18 @@ def _apply(function: str, logits: np.ndarray) -> np.ndarray:
         raise ArgumentError("function_to_apply", function, f"choose one of {', '.join(_FUNCTIONS)}")
     if function == "softmax":
         return softmax(logits)
-    return logits if function == "none" else 1 / (1 + np.exp(-logits))
+    # The sigmoid by way of tanh, which does not overflow.
+    return logits if function == "none" else (1 + np.tanh(logits / 2)) / 2
+
+
+def _probabilities(predictions: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Float32, shape `(rows, labels)`, also for no rows."""
+    return softmax(np.asarray(predictions, dtype=np.float32).reshape(len(predictions), len(names)))
+
+
+def _is_count(value: Any) -> bool:
+    """Whether a number of a request is a whole one of at least 1; JSON by way of protobuf has floats only."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and float(value).is_integer()
 
 
 def _refuse_unknown(parameters: Mapping[str, Any], known: Sequence[str]) -> None:

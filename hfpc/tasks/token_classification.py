@@ -1,8 +1,8 @@
 """Token classification: one label for each word, e.g. named entities in the IOB2 scheme.
 
 Rows: `tokens` (list of words) and `tags` (list of labels, as many). A prediction is a float32 array
-of logits, shape `(words, labels)`; a word beyond the length the model takes has NaN for every label
-and counts as `O`.
+of logits, shape `(words, labels)`; a word beyond the length the model takes, or one the tokenizer
+makes nothing of, has NaN for every label and counts as `O` (as the first label where there is no `O`).
 """
 
 import re
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from hfpc import metrics
 from hfpc.errors import ArgumentError, DataError
 from hfpc.tasks import Rows, Scores, Units
-from hfpc.tasks.text_classification import softmax
+from hfpc.tasks.text_classification import softmax, texts
 
 OUTSIDE = "O"
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -32,20 +32,18 @@ class TokenClassification:
     nests_single_response = False
 
     def clean(self, table: pa.Table) -> tuple[pa.Table, dict[str, int]]:
-        """Drops rows without words, and rows whose tags are not as many as their words."""
-        dropped = {}
+        """Drops rows without words, with a missing word or tag, or with not as many tags as words."""
         table = _cast(table, "tokens")
-        filled = pc.greater(pc.fill_null(pc.list_value_length(table["tokens"]), 0), 0)
-        dropped["rows without words removed"] = table.num_rows - pc.sum(filled, min_count=0).as_py()
-        table = table.filter(filled)
+        table, empty = _keep(table, pc.greater(pc.list_value_length(table["tokens"]), 0))
+        table, missing = _keep(table, _all_present(table["tokens"]))
+        dropped = {"rows without words removed": empty, "rows with a missing word removed": missing}
         if "tags" in table.column_names:
             table = _cast(table, "tags")
-            lengths = pc.list_value_length(table["tokens"]), pc.list_value_length(table["tags"])
-            equal = pc.fill_null(pc.equal(*lengths), False)
-            dropped["rows with more or fewer tags than words removed"] = (
-                table.num_rows - pc.sum(equal, min_count=0).as_py()
-            )
-            table = table.filter(equal)
+            equal = pc.equal(pc.list_value_length(table["tokens"]), pc.list_value_length(table["tags"]))
+            table, unequal = _keep(table, equal)
+            table, untagged = _keep(table, _all_present(table["tags"]))
+            dropped["rows with more or fewer tags than words removed"] = unequal
+            dropped["rows with a missing tag removed"] = untagged
         return table, {reason: count for reason, count in dropped.items() if count}
 
     def key(self, table: pa.Table) -> pa.Array:
@@ -111,46 +109,67 @@ class TokenClassification:
             marked = row_labels != -100
             true_tags.append([names[label] for label in row_labels[marked]])
             predicted_tags.append([names[label] for label in row_logits[marked].argmax(axis=-1)])
-        return _summary(true_tags, predicted_tags, names)
+        sums = _sums(true_tags, predicted_tags, names).sum(axis=0)
+        return {name: float(value) for name, value in self.metrics(sums).items()}
 
     def decode(self, logits: np.ndarray, encoded: Mapping[str, Any]) -> np.ndarray:
         """The logits at each word's first token."""
-        starts = np.array(encoded["word_starts"])
+        starts = np.array(encoded["word_starts"], dtype=int)
         return np.where((starts >= 0)[:, None], logits[starts], np.nan).astype(np.float32)
 
     def score(self, rows: Rows, predictions: Sequence[np.ndarray], names: Sequence[str]) -> Scores:
-        """Entity F1 and word metrics; a row's score is the share of its words that are right."""
-        ids = {name: index for index, name in enumerate(names)}
-        predicted_tags = [_tags(prediction, names) for prediction in predictions]
+        """A row's score is the share of its words that are right."""
         true_tags = [list(tags) for tags in rows["tags"]]
-        pairs = list(zip(true_tags, predicted_tags, strict=True))
+        lengths = [len(tags) for tags in true_tags]
+        units = Units(
+            truth=_ids(true_tags, names),
+            probabilities=_probabilities(predictions, names),
+            rows=np.repeat(np.arange(len(true_tags)), lengths),
+        )
+        predicted = units.probabilities.argmax(axis=1)
+        right = np.bincount(units.rows, weights=units.truth == predicted, minlength=len(lengths))
         return Scores(
-            metrics=_summary(true_tags, predicted_tags, names),
-            row_scores=np.array([np.mean([a == b for a, b in zip(*pair, strict=True)]) for pair in pairs]),
-            units=Units(
-                truth=np.array([ids[tag] for tags in true_tags for tag in tags]),
-                probabilities=np.concatenate([_probabilities(row) for row in predictions]),
-                rows=np.repeat(np.arange(len(true_tags)), [len(tags) for tags in true_tags]),
-            ),
+            sums=_sums(true_tags, _split(predicted, lengths, names), names),
+            row_scores=metrics.ratio(right, np.array(lengths)),
+            units=units,
         )
 
-    def output_columns(self, predictions: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, list[Any]]:
-        """`prediction` (tags) and `score` (their probabilities), lists with an entry a word."""
+    def metrics(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Precision, recall and F1 of entities; accuracy, macro F1 and the rest over words."""
+        right, given, expected = sums[..., 0], sums[..., 1], sums[..., 2]
         return {
-            "prediction": [_tags(row, names) for row in predictions],
-            "score": [_probabilities(row).max(axis=1).tolist() for row in predictions],
+            "entity_precision": metrics.ratio(right, given),
+            "entity_recall": metrics.ratio(right, expected),
+            "entity_f1": metrics.ratio(2 * right, given + expected),
+            **metrics.summary(sums[..., 3:].reshape(*sums.shape[:-1], 3, -1)),
         }
+
+    def output_columns(self, predictions: Sequence[np.ndarray], names: Sequence[str]) -> pa.Table:
+        """`prediction` (tags) and `score` (their probabilities), lists with an entry a word."""
+        probabilities = _probabilities(predictions, names)
+        offsets = pa.array(np.cumsum([0, *map(len, predictions)], dtype=np.int32))
+        tags = pa.array(names, pa.string()).take(pa.array(probabilities.argmax(axis=1)))
+        return pa.table(
+            {
+                "prediction": pa.ListArray.from_arrays(offsets, tags),
+                "score": pa.ListArray.from_arrays(offsets, pa.array(probabilities.max(axis=1))),
+            }
+        )
+
+    def show(self, row: Mapping[str, Any], unit: int) -> str:
+        """The words, the one in question in brackets."""
+        return " ".join(f"[{word}]" if index == unit else word for index, word in enumerate(row["tokens"]))
 
     def parse(self, inputs: Sequence[Any]) -> Rows:
         """Texts are split into words and punctuation; `offsets` keeps where each word stands."""
-        for text in inputs:
-            if not isinstance(text, str) or not text.strip():
-                raise ArgumentError("inputs", text, "each input must be a string that is not empty")
-        found = [list(_WORD.finditer(text)) for text in inputs]
+        found = [(text, list(_WORD.finditer(text))) for text in texts(inputs)]
+        for text, words in found:
+            if not words:
+                raise ArgumentError("inputs", text, "each input must have at least one word")
         return {
-            "tokens": [[word.group() for word in words] for words in found],
-            "offsets": [[word.span() for word in words] for words in found],
-            "text": list(inputs),
+            "tokens": [[word.group() for word in words] for _, words in found],
+            "offsets": [[word.span() for word in words] for _, words in found],
+            "text": [text for text, _ in found],
         }
 
     def request(self, row: Mapping[str, Any]) -> str:
@@ -177,7 +196,8 @@ class TokenClassification:
         ignored = [OUTSIDE] if ignored is None else ignored
         if not isinstance(ignored, list):
             raise ArgumentError("ignore_labels", ignored, "give a list of label names")
-        tags, scores = _tags(prediction, names), _probabilities(prediction).max(axis=1)
+        probabilities = _probabilities([prediction], names)
+        tags, scores = [names[index] for index in probabilities.argmax(axis=1)], probabilities.max(axis=1)
         if strategy == "none":
             spans = [(tag, index, index + 1) for index, tag in enumerate(tags)]
             return [_entity("entity", span, row, scores) for span in spans if span[0] not in ignored]
@@ -208,32 +228,35 @@ def entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     return found
 
 
-def _summary(true_tags: list[list[str]], predicted_tags: list[list[str]], names: Sequence[str]) -> dict[str, float]:
+def _sums(true_tags: list[list[str]], predicted_tags: list[list[str]], names: Sequence[str]) -> np.ndarray:
+    """For each row: entities right, given and expected, then the tally of its words."""
+    counts = []
+    for true, predicted in zip(true_tags, predicted_tags, strict=True):
+        expected, given = set(entities(true)), set(entities(predicted))
+        counts.append((len(expected & given), len(given), len(expected)))
+    rows = np.repeat(np.arange(len(true_tags)), [len(tags) for tags in true_tags])
+    words = metrics.tally_rows(_ids(true_tags, names), _ids(predicted_tags, names), rows, len(true_tags), len(names))
+    return np.concatenate([np.array(counts, dtype=int).reshape(-1, 3), words.reshape(len(words), -1)], axis=1)
+
+
+def _ids(tags: list[list[str]], names: Sequence[str]) -> np.ndarray:
     ids = {name: index for index, name in enumerate(names)}
-    truth = np.array([ids[tag] for tags in true_tags for tag in tags], dtype=int)
-    predicted = np.array([ids[tag] for tags in predicted_tags for tag in tags], dtype=int)
-    words = metrics.summary(metrics.confusion(truth, predicted, len(names)))
-    expected = {(row, *span) for row, tags in enumerate(true_tags) for span in entities(tags)}
-    given = {(row, *span) for row, tags in enumerate(predicted_tags) for span in entities(tags)}
-    right = len(expected & given)
-    return {
-        "entity_precision": right / len(given) if given else 0.0,
-        "entity_recall": right / len(expected) if expected else 0.0,
-        "entity_f1": 2 * right / (len(given) + len(expected)) if given or expected else 0.0,
-        **{name: float(value) for name, value in words.items()},
-    }
+    return np.array([ids[tag] for row in tags for tag in row], dtype=int)
 
 
-def _tags(prediction: np.ndarray, names: Sequence[str]) -> list[str]:
-    best = np.where(np.isnan(prediction[:, 0]), 0, np.nan_to_num(prediction).argmax(axis=1))
-    return [names[index] for index in best]
+def _split(predicted: np.ndarray, lengths: Sequence[int], names: Sequence[str]) -> list[list[str]]:
+    """Label ids of all words as label names of each row's words."""
+    tags = [names[index] for index in predicted]
+    ends = np.cumsum(lengths, dtype=int)
+    return [tags[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
-def _probabilities(prediction: np.ndarray) -> np.ndarray:
-    """Softmax for each word; a word that was cut off is `O`, label 0, with certainty."""
-    cut = np.isnan(prediction[:, 0])
-    probabilities = softmax(np.nan_to_num(prediction))
-    probabilities[cut] = np.eye(prediction.shape[1], dtype=np.float32)[0]
+def _probabilities(predictions: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Softmax for every word of all rows; one that the model did not see is `O` with certainty."""
+    logits = np.concatenate([np.empty((0, len(names)), dtype=np.float32), *predictions])
+    unseen = np.isnan(logits[:, 0])
+    probabilities = softmax(np.nan_to_num(logits))
+    probabilities[unseen] = np.eye(len(names), dtype=np.float32)[names.index(OUTSIDE) if OUTSIDE in names else 0]
     return probabilities
 
 
@@ -255,6 +278,19 @@ def _cast(table: pa.Table, role: str) -> pa.Table:
     if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
         raise DataError(f"the column for {role!r} holds {column.type}: a list of strings is needed")
     return table.set_column(table.column_names.index(role), role, column.cast(pa.list_(pa.string())))
+
+
+def _keep(table: pa.Table, wanted: pa.Array) -> tuple[pa.Table, int]:
+    """The rows that are wanted (null is not), and how many were not."""
+    kept = table.filter(pc.fill_null(wanted, False))
+    return kept, table.num_rows - kept.num_rows
+
+
+def _all_present(lists: pa.ChunkedArray) -> pa.Array:
+    """For each list, none of them null, whether no element is null."""
+    rows = pc.list_parent_indices(lists)
+    damaged = pc.unique(rows.filter(pc.is_null(pc.list_flatten(lists))))
+    return pc.invert(pc.is_in(pa.array(range(len(lists)), rows.type), damaged))
 
 
 TASK = TokenClassification()
