@@ -60,12 +60,14 @@ class BaseModel:
         Raises:
             ModelError: There are no safetensors weights, or they do not load.
         """
+        from safetensors import SafetensorError
+
         refuse_pickle(self.folder)
         try:
             return auto_model.from_pretrained(
                 self.folder, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(f"the model in {self.folder} does not load: {error}") from error
 
 
