@@ -9,6 +9,7 @@ import numpy as np
 
 from hfpc import manifest, tasks
 from hfpc.base_model import BaseModel
+from hfpc.errors import ModelError
 from hfpc.tasks import Prediction, Rows
 
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16_384}
@@ -106,6 +107,8 @@ class Predictor:
                 inputs[name] = torch.from_numpy(padded).to(self.model.device)
         with torch.inference_mode():
             logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise ModelError("the model gives numbers that are not finite: its training diverged, or it overflows")
         return logits
 
 
