@@ -278,6 +278,7 @@ def _step_axis(label: str, high: float) -> Axis:
     """From 0 to exactly the last step, marked at round whole numbers."""
     high = max(high, 1)
     step = max(1.0, _nice(high / 4))
+    step = 5.0 if step == 2.5 else step
     marks = [step * index for index in range(int(high / step + 1e-9) + 1)]
     return Axis(label, 0, high, [Tick(100 * mark / high, f"{mark:,.0f}") for mark in marks])
 
@@ -289,11 +290,12 @@ def _value_axis(label: str, low: float, high: float) -> Axis:
     step = _nice((high - low) / 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     marks = [index * step for index in range(first, last + 1)]
+    largest = max(map(abs, marks))
     return Axis(
         label,
         marks[0],
         marks[-1],
-        [Tick(100 * index / (len(marks) - 1), _mark(mark, step)) for index, mark in enumerate(marks)],
+        [Tick(100 * index / (len(marks) - 1), _mark(mark, step, largest)) for index, mark in enumerate(marks)],
     )
 
 
@@ -303,11 +305,12 @@ def _nice(step: float) -> float:
     return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - 1e-9))
 
 
-def _mark(value: float, step: float) -> str:
+def _mark(value: float, step: float, largest: float) -> str:
+    """A number beside an axis, as exact as its step; very small and very large ones as `2e-5`."""
     if value == 0:
         return "0"
-    if step < 1e-3 or step >= 1e5:
-        mantissa, _, exponent = f"{value:.1e}".partition("e")
-        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-    decimals = next(count for count in range(5) if math.isclose(round(step, count), step, rel_tol=1e-6))
+    if not 1e-3 <= largest < 1e6:
+        mantissa, _, exponent = f"{value:.6e}".partition("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    decimals = next((count for count in range(9) if math.isclose(round(step, count), step, rel_tol=1e-6)), 9)
     return f"{value:,.{decimals}f}"
