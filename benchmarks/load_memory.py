@@ -61,7 +61,7 @@ def main() -> None:
         for rows in sizes:
             seconds, peak, written, size = measure(rows, Path(name))
             peaks.append(peak)
-            print(f"{rows:>10} {size:>9.0f} {peak:>9.0f} {seconds:>9.1f} {rows / seconds:>9.0f} {written:>10}", flush=True)
+            print(f"{rows:>10} {size:>9.0f} {peak:>9.0f} {seconds:>9.1f} {rows / seconds:>9.0f} {written:>10}")
     print(f"peak memory grew {peaks[-1] / peaks[0]:.2f} x while the file grew {sizes[-1] / sizes[0]:.0f} x")
 
 

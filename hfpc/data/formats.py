@@ -20,7 +20,7 @@ from hfpc.data import encodings
 from hfpc.data.files import DataFile
 from hfpc.errors import DataError
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 """Bytes read at once: large enough to be fast, small enough that a few fit into any memory."""
 
 REPAIRED = "rows with undecodable bytes repaired"

@@ -1,21 +1,21 @@
-"""A small record of every row, in DuckDB on disk: finds duplicates and leaks, and draws the splits.
+"""A small record of every row, on disk: finds duplicates and leaks, and draws the splits.
 
 Texts stay out of it: a row is its place, a hash of its input, a hash of its label, its stratum and
-its split. DuckDB spills to disk what exceeds `MEMORY`, so that any number of rows fits.
+its split, 37 bytes in all. A seeded hash decides which of 256 files a record goes to, so that equal
+inputs meet in one file, each file fits into memory, and the files one after another are a random
+order of the rows: the order that splits are drawn in.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from hfpc.data.files import SPLITS
 from hfpc.data.splitting import Quota
-
-MEMORY = "256MB"
-THREADS = 2
 
 REMOVED = 0
 CODES = {split: code for code, split in enumerate(SPLITS, start=1)}  # a later split keeps a leaking row
@@ -25,29 +25,14 @@ CONTRADICTIONS = "contradicting rows removed"
 Stratum = tuple[str, str]
 """A split and a stratum in it."""
 
-_REPEATS = """
-create table removed as
-with repeated as (select key from rows group by key having count(*) > 1),
-placed as (
-  select place, split, label,
-    row_number() over first_first as copy,
-    first_value(label) over first_first as first_label,
-    max(split) over (partition by key) as last_split
-  from rows semi join repeated using (key)
-  window first_first as (partition by key, split order by place)
+_FILES = 256
+_RECORD = np.dtype(
+    [("place", "i8"), ("high", "u8"), ("low", "u8"), ("label", "u8"), ("stratum", "i4"), ("split", "u1")]
 )
-select place, split, last_split, case when copy = 1 then 'leak' when label = first_label then 'duplicate'
-  else 'contradiction' end as reason
-from placed where copy > 1 or split < last_split
-"""
-_DRAW = """
-select place, case when rank <= test then {test} when rank <= test + validation then {validation}
-  else {removed} end::utinyint as target
-from (
-  select place, split, stratum, row_number() over (partition by split, stratum order by draw, key) as rank
-  from rows anti join removed using (place)
-) join quotas using (split, stratum)
-where rank <= test + validation or rank > kept
+# MD5 spreads inputs evenly and is the same in every version, so a seed keeps its splits.
+_HASH = """
+select (hash >> 64)::ubigint as high, (hash & 18446744073709551615)::ubigint as low, label
+from (select md5_number(key || chr(0) || ?) as hash, hash(label::varchar) as label from batch)
 """
 
 
@@ -57,20 +42,21 @@ class Index:
     Args:
         folder: An empty folder for its files.
         seed: Seed of the draw.
+
+    Attributes:
+        rows: Rows added.
+        splits: Splits that rows were added to.
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
         import duckdb
 
-        settings = {"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(folder / "spill")}
-        self._connection = duckdb.connect(str(folder / "index.duckdb"), config=settings)
-        self._connection.execute(
-            "create table rows "
-            "(place bigint, key uhugeint, label uhugeint, draw ubigint, stratum integer, split utinyint)"
-        )
-        self._strata: dict[str, int] = {}
-        self._seed = seed
+        self._hashing = duckdb.connect(config={"threads": 1})
+        self._seed = str(seed)
+        self._files: list[Any] = [(folder / f"records-{number:03d}").open("w+b") for number in range(_FILES)]
         self._targets = folder / "targets"
+        self._strata: dict[str, int] = {}
+        self._counts: Counter[tuple[int, int]] = Counter()
         self.rows = 0
         self.splits: set[str] = set()
 
@@ -83,25 +69,17 @@ class Index:
             strata: Strings.
             split: The split they are in.
         """
-        count = len(keys)
-        batch = pa.table(
-            {
-                "place": pa.array(np.arange(self.rows, self.rows + count)),
-                "key": keys,
-                "label": labels,
-                "stratum": self._stratum_ids(strata),
-            }
-        )
-        self._connection.register("batch", batch)
-        self._connection.execute(
-            "insert into rows select place, md5_number(key), md5_number(label::varchar), "
-            "md5_number_upper(key || chr(0) || ?), stratum, ? from batch",
-            [str(self._seed), CODES[split]],
-        )
-        self._connection.unregister("batch")
+        records = np.empty(len(keys), _RECORD)
+        records["place"] = np.arange(self.rows, self.rows + len(keys))
+        hashes = self._hashes(keys, labels)
+        for name in ("high", "low", "label"):
+            records[name] = hashes[name].to_numpy()
+        records["stratum"] = self._stratum_ids(strata)
+        records["split"] = CODES[split]
+        self._append(records)
         with self._targets.open("ab") as file:
-            file.write(bytes([CODES[split]]) * count)
-        self.rows += count
+            file.write(bytes([CODES[split]]) * len(keys))
+        self.rows += len(keys)
         self.splits.add(split)
 
     def remove_repeats(self) -> Counter[str]:
@@ -109,59 +87,105 @@ class Index:
 
         Of rows with the same input the first of a split stays. An input that is in several splits
         stays in the test, else in validation: a model must not be tested on what it was trained on.
+        Call it once, after all rows were added.
         """
-        self._connection.execute(_REPEATS)
-        self._mark("select place, 0::utinyint as target from removed")
-        counted = self._connection.execute(
-            "select reason, split, last_split, count(*) from removed group by all order by all"
-        ).fetchall()
         repairs: Counter[str] = Counter()
-        for reason, split, last_split, rows in counted:
-            if reason == "leak":
-                name = f"{SPLITS[split - 1]} rows removed that are also in {SPLITS[last_split - 1]}"
-            else:
-                name = DUPLICATES if reason == "duplicate" else CONTRADICTIONS
-            repairs[name] += rows
-        return repairs
+        targets = np.memmap(self._targets, np.uint8, "r+")
+        for records in self._records():
+            records = records[np.lexsort([records[name] for name in ("place", "split", "low", "high")])]
+            input_of, first = _groups(records, "high", "low")
+            copy_of, first_copy = _groups(records, "high", "low", "split")
+            is_copy = np.ones(len(records), bool)
+            is_copy[first_copy] = False
+            same_label = records["label"] == records["label"][first_copy][copy_of]
+            last_split = np.maximum.reduceat(records["split"], first)[input_of]
+            leaks = ~is_copy & (records["split"] < last_split)
+            repairs[DUPLICATES] += int((is_copy & same_label).sum())
+            repairs[CONTRADICTIONS] += int((is_copy & ~same_label).sum())
+            for split, last in zip(records["split"][leaks].tolist(), last_split[leaks].tolist(), strict=True):
+                repairs[f"{SPLITS[split - 1]} rows removed that are also in {SPLITS[last - 1]}"] += 1
+            targets[records["place"][is_copy | leaks]] = REMOVED
+            left = records[~(is_copy | leaks)]
+            for code, rows in zip(*np.unique(_stratum_codes(left), return_counts=True), strict=True):
+                self._counts[divmod(int(code), 4)] += int(rows)
+        targets.flush()
+        return +repairs
 
     def counts(self) -> dict[Stratum, int]:
         """Rows left in each stratum of each split, ordered by name."""
         names = list(self._strata)
-        counted = self._connection.execute(
-            "select split, stratum, count(*) from rows anti join removed using (place) group by all"
-        ).fetchall()
-        return dict(sorted(((SPLITS[split - 1], names[stratum]), rows) for split, stratum, rows in counted))
+        return dict(sorted(((SPLITS[split - 1], names[id_]), rows) for (id_, split), rows in self._counts.items()))
 
     def draw(self, quotas: Mapping[Stratum, Quota]) -> None:
-        """Draws from each stratum the rows that leave it, by a seeded hash of their input."""
-        columns = {
-            "split": pa.array([CODES[split] for split, _ in quotas], pa.uint8()),
-            "stratum": pa.array([self._strata[stratum] for _, stratum in quotas], pa.int32()),
-            "kept": [quota.kept for quota in quotas.values()],
-            "test": [quota.test for quota in quotas.values()],
-            "validation": [quota.validation for quota in quotas.values()],
-        }
-        self._connection.register("quotas", pa.table(columns))
-        self._mark(_DRAW.format(test=CODES["test"], validation=CODES["validation"], removed=REMOVED))
+        """Draws from each stratum the rows that leave it: the first in the order of their hash."""
+        limits = np.zeros((3, 4 * len(self._strata)), np.int64)  # by stratum code: test, validation, kept
+        for (split, stratum), quota in quotas.items():
+            code = 4 * self._strata[stratum] + CODES[split]
+            limits[:, code] = quota.test, quota.test + quota.validation, quota.kept
+        targets = np.memmap(self._targets, np.uint8, "r+")
+        seen = np.zeros(4 * len(self._strata), np.int64)
+        for records in self._records():
+            records = records[targets[records["place"]] != REMOVED]
+            codes = _stratum_codes(records)
+            order = np.lexsort([records["low"], records["high"], codes])
+            codes, places = codes[order], records["place"][order]
+            present, first, sizes = np.unique(codes, return_index=True, return_counts=True)
+            ranks = np.arange(len(codes)) - np.repeat(first, sizes) + seen[codes]
+            seen[present] += sizes
+            test, held_out, kept = limits[:, codes]
+            targets[places[ranks < held_out]] = CODES["validation"]
+            targets[places[ranks < test]] = CODES["test"]
+            targets[places[ranks >= kept]] = REMOVED
+        targets.flush()
 
     def targets(self) -> np.ndarray:
         """Where each row goes, in their order: a code of `CODES`, or `REMOVED`. Stays on disk until read."""
         return np.memmap(self._targets, np.uint8, "r")
 
     def close(self) -> None:
-        """Frees its memory; its files are the caller's to remove."""
-        self._connection.close()
+        """Closes its files; they are the caller's to remove."""
+        self._hashing.close()
+        for file in self._files:
+            file.close()
 
-    def _mark(self, query: str) -> None:
-        """Writes the `target` of each `place` that a query finds."""
-        targets = np.memmap(self._targets, np.uint8, "r+")
-        for batch in self._connection.sql(query).to_arrow_reader(100_000):
-            targets[batch.column("place").to_numpy()] = batch.column("target").to_numpy()
-        targets.flush()
+    def _hashes(self, keys: pa.Array, labels: pa.Array) -> pa.Table:
+        self._hashing.register("batch", pa.table({"key": keys, "label": labels}))
+        hashes = self._hashing.execute(_HASH, [self._seed]).fetchnumpy()
+        self._hashing.unregister("batch")
+        return pa.table(hashes)
 
-    def _stratum_ids(self, strata: pa.Array) -> pa.Array:
+    def _stratum_ids(self, strata: pa.Array) -> np.ndarray:
         if isinstance(strata, pa.ChunkedArray):
             strata = strata.combine_chunks()
         encoded = strata.dictionary_encode()
         ids = [self._strata.setdefault(name, len(self._strata)) for name in encoded.dictionary.to_pylist()]
-        return pa.array(ids, pa.int32()).take(encoded.indices)
+        return np.array(ids, np.int32)[encoded.indices.to_numpy()]
+
+    def _append(self, records: np.ndarray) -> None:
+        numbers = (records["high"] >> np.uint64(56)).astype(np.int64)
+        records = records[np.argsort(numbers, kind="stable")]
+        ends = np.cumsum(np.bincount(numbers, minlength=_FILES))
+        for file, part in zip(self._files, np.split(records, ends[:-1]), strict=True):
+            file.write(part.tobytes())
+
+    def _records(self) -> Iterator[np.ndarray]:
+        """The records of one file after another, those that are not empty."""
+        for file in self._files:
+            file.seek(0)
+            records = np.frombuffer(file.read(), _RECORD)
+            if len(records):
+                yield records
+
+
+def _groups(records: np.ndarray, *names: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of sorted records: which group each is in, and where each group begins."""
+    begins = np.zeros(len(records), bool)
+    begins[0] = True
+    for name in names:
+        begins[1:] |= records[name][1:] != records[name][:-1]
+    return np.cumsum(begins) - 1, np.flatnonzero(begins)
+
+
+def _stratum_codes(records: np.ndarray) -> np.ndarray:
+    """One number for a stratum and a split."""
+    return records["stratum"].astype(np.int64) * 4 + records["split"]

@@ -72,7 +72,7 @@ class LoadDatasetConfig:
         splitting.check_shares(self.validation_share, self.test_share)
 
 
-def load_dataset(config: LoadDatasetConfig, out: Path, *, block_bytes: int = 4 << 20) -> DatasetRecord:
+def load_dataset(config: LoadDatasetConfig, out: Path, *, block_bytes: int = 1 << 20) -> DatasetRecord:
     """Reads a source, cleans it, splits it and writes it as a data set folder.
 
     Args:
