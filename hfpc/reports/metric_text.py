@@ -15,6 +15,9 @@ _NAMES = {
     "latency_ms_p50": "Latency, median",
     "latency_ms_p95": "Latency, 95th percentile",
     "rows_per_second": "Throughput",
+    "entity_f1": "Entity F1",
+    "entity_precision": "Entity precision",
+    "entity_recall": "Entity recall",
     "roc_auc": "ROC AUC",
     "p_value": "p-value",
 }

@@ -14,6 +14,9 @@ from hfpc.reports.page import clipped, number
 
 _HUB_METRICS = {
     "accuracy": "accuracy",
+    "entity_f1": "f1",
+    "entity_precision": "precision",
+    "entity_recall": "recall",
     "f1": "f1",
     "macro_f1": "f1",
     "macro_precision": "precision",
@@ -72,8 +75,7 @@ def _front_matter(manifest: Manifest, model: ModelRecord, dataset: DatasetRecord
             metric_value=round(value, 4),
         )
         for split in reversed(_SPLITS)
-        for name, value in _metrics(model, split).items()
-        if name in _HUB_METRICS and math.isfinite(value)
+        for name, value in _hub_metrics(_metrics(model, split)).items()
     ]
     data = ModelCardData(
         license=_licence(model),
@@ -87,6 +89,16 @@ def _front_matter(manifest: Manifest, model: ModelRecord, dataset: DatasetRecord
         eval_results=results or None,
     )
     return f"---\n{data.to_yaml()}\n---"
+
+
+def _hub_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics that the Hub knows; the F1 of a model of entities is that of entities, not of words."""
+    entities = any(name.startswith("entity_") for name in metrics)
+    return {
+        name: value
+        for name, value in metrics.items()
+        if name in _HUB_METRICS and math.isfinite(value) and not (entities and name.startswith("macro_"))
+    }
 
 
 def _introduction(manifest: Manifest, model: ModelRecord, dataset: DatasetRecord) -> str:

@@ -20,7 +20,9 @@ from hfpc.runs import Run, Task
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_HEADLINE = ("accuracy", "f1", "macro_f1", "mcc", "calibration_error", "latency_ms_p50", "rows_per_second")
+_HEADLINE = ("entity_f1", "accuracy", "macro_f1", "mcc", "calibration_error", "latency_ms_p50", "rows_per_second")
+"""Metrics shown at the top, the main one of its task first."""
+
 REPORT_NAME = "report.html"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -166,7 +168,7 @@ def _classifications(run: Run) -> Iterator[Classification]:
             if artifact.type == "system.ClassificationMetrics":
                 labels, counts = _confusion(artifact.metadata)
                 matrix = confusion_matrix(labels, counts)
-                roc = _roc(artifact.metadata, labels)
+                roc = _roc(artifact.metadata, labels, _metrics(task).get("roc_auc"))
                 if matrix or roc:
                     yield Classification(task=task, matrix=matrix, roc=roc)
 
@@ -178,13 +180,14 @@ def _confusion(metadata: dict[str, Any]) -> tuple[list[str], list[list[float]]]:
     return labels, [row.get("row", []) for row in logged.get("rows", [])]
 
 
-def _roc(metadata: dict[str, Any], labels: list[str]) -> LineChart | None:
+def _roc(metadata: dict[str, Any], labels: list[str], auc: float | None) -> LineChart | None:
+    """The logged curve; its area is computed from the logged points only where it was not measured."""
     points = metadata.get("confidenceMetrics") or []
     if not points:
         return None
     fpr = [float(point.get("falsePositiveRate", 0)) for point in points]
     tpr = [float(point.get("recall", 0)) for point in points]
-    return roc_chart(fpr, tpr, labels[1] if len(labels) == 2 else "", area(fpr, tpr))
+    return roc_chart(fpr, tpr, labels[1] if len(labels) == 2 else "", area(fpr, tpr) if auc is None else auc)
 
 
 def _curves(run: Run) -> Curves | None:

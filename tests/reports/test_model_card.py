@@ -45,6 +45,13 @@ def test_no_secret_of_an_address_is_told():
     assert "`https://example.com/data/tweets.csv`" in card and "hidden" not in card
 
 
+def test_the_f1_of_entities_is_the_one_the_hub_gets():
+    known = manifest(task="token-classification")
+    metrics = {"test/entity_f1": 0.7, "test/macro_f1": 0.9, "test/accuracy": float("nan")}
+    card = model_card(dataclasses.replace(known, model=dataclasses.replace(known.model, metrics=metrics)))
+    assert [(result.metric_type, result.metric_value) for result in ModelCard(card).data.eval_results] == [("f1", 0.7)]
+
+
 def test_the_text_holds_the_facts():
     card = model_card(manifest())
     for fact in (

@@ -27,6 +27,15 @@ def test_a_run_shows_what_it_found():
     assert "<script" not in page and "<img" not in page
 
 
+def test_the_measured_area_is_shown_rather_than_that_of_the_logged_points():
+    made = run()
+    tasks = []
+    for task in made.tasks:
+        kept = [dataclasses.replace(one, metadata={**one.metadata, "roc_auc": 0.8642}) for one in task.artifacts]
+        tasks.append(dataclasses.replace(task, artifacts=tuple(kept)))
+    assert "Area under the curve: 0.864" in run_report(dataclasses.replace(made, tasks=tuple(tasks)))
+
+
 def test_links_lead_to_files_that_are_there():
     made = run()
     report = write_run_report(made)
