@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -47,7 +48,8 @@ class _Server:
 
     def __init__(self, target: str, registry: str, host: str, port: int, parent: int | None = None) -> None:
         local_registry.fingerprint(local_registry.locate(target, registry))  # fails here, before anything slow
-        self.target = str(Path(target).absolute()) if Path(target).is_dir() else target
+        self.registered = not Path(target).is_dir()
+        self.target = target if self.registered else str(Path(target).absolute())
         self.registry = registry
         self.socket = _listen(host, port)
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
@@ -116,11 +118,10 @@ class _Server:
         predictor = Predictor(folder)
         with contextlib.suppress(DataError):  # a model without golden requests warms up with its first request
             predictor.respond([request["inputs"] for request in golden.read(folder)])
-        registered = not Path(self.target).is_dir()
         model = ServedModel(
             predictor=predictor,
-            name=self.target if registered else folder.name,
-            version=folder.name if registered else "",
+            name=self.target if self.registered else folder.name,
+            version=folder.name if self.registered else "",
             fingerprint=fingerprint,
         )
         if self.stopping.is_set():
@@ -129,7 +130,7 @@ class _Server:
         where = str(local_registry.folder(self.registry))
         pid = os.getpid()
         state.write(state.Serving(url=self.url, pid=pid, target=self.target, registry=where, version=model.version))
-        version = f" version {model.version}" if registered else ""
+        version = f" version {model.version}" if self.registered else ""
         print(f"Serving {model.name}{version} ({predictor.task.name}) at {self.url}", flush=True)
 
 
@@ -138,15 +139,20 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise ArgumentError("port", port, "give a number from 0 (any that is free) to 65535")
     try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        # Connections inherit it. asyncio sets it only on sockets it made itself; without it each answer waits 40 ms.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
-        raise ArgumentError("host", host, f"it is no address of this machine ({error})") from error
+        raise ArgumentError("host", host, f"give an address or a name of this machine ({error.strerror})") from error
+    try:
+        listening = socket.create_server((str(address[0]), port), family=family)
     except OSError as error:
-        fix = f"{error.strerror} at {host}: give another port, or 0 for any that is free"
+        reason = os.strerror(error.errno or 0)
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ArgumentError("host", host, f"give an address of this machine ({reason})") from error
+        fix = f"{reason} at {host}: give another port, or 0 for any that is free"
         raise ArgumentError("port", port, fix) from error
+    # Connections inherit it. asyncio sets it only on sockets it made itself; without it each answer waits 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def main() -> int:
