@@ -14,7 +14,7 @@ _NAMES = {
     "calibration_error": "Calibration error",
     "latency_ms_p50": "Latency, median",
     "latency_ms_p95": "Latency, 95th percentile",
-    "rows_per_second": "Throughput",
+    "rows_per_second": "Rows per second",
     "entity_f1": "Entity F1",
     "entity_precision": "Entity precision",
     "entity_recall": "Entity recall",
@@ -36,7 +36,7 @@ def metric_value(metric: str, value: float) -> str:
     if "_ms" in metric:
         return f"{value:,.1f} ms"
     if metric == "rows_per_second":
-        return f"{value:,.0f} rows/s" if value >= 10 else f"{value:.1f} rows/s"
+        return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
     if metric in _NAMES and abs(value) <= 1:
         return f"{value:.3f}"
     return number(value)
