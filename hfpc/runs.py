@@ -185,7 +185,7 @@ def _abandoned(run: Run) -> Run:
     """What became of a run whose process ended before it could say so."""
     states: dict[State, State] = {"running": "failed", "pending": "skipped"}
     tasks = tuple(replace(task, state=states.get(task.state, task.state)) for task in run.tasks)
-    return replace(run, state="failed", tasks=tasks, error="it was killed before it ended")
+    return replace(run, state="failed", tasks=tasks, error="the run was killed before it ended")
 
 
 def _task(content: dict[str, Any]) -> Task:

@@ -89,7 +89,7 @@ def picture(run: Run, progress: dict[str, Progress]) -> RenderableType:
     title = Table.grid(expand=True)
     title.add_column(no_wrap=True, overflow="ellipsis")
     title.add_column(justify="right", no_wrap=True)
-    title.add_row(f"[bold]{escape(run.pipeline)}[/]  [dim]{escape(run.id)}[/]", text.duration(_seconds(run)))
+    title.add_row(f"[bold]{escape(run.pipeline)}[/]  [dim]{escape(run.id)}[/]", _spent(run))
     table = Table.grid(padding=(0, 1), expand=True)
     table.add_column(width=1)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
@@ -99,22 +99,24 @@ def picture(run: Run, progress: dict[str, Progress]) -> RenderableType:
         style = _STYLES[task.state]
         spinner = _SPINNER[int(time.time() * 10) % len(_SPINNER)]
         dim = style if task.state in ("pending", "skipped") else ""
-        spent = "" if task.started is None or task.cached else text.duration(_seconds(task))
+        spent = "" if task.cached else _spent(task)
         mark = Text(_MARKS.get(task.state, spinner), style=style)
-        table.add_row(mark, Text(task.display_name, style=dim), Text(spent, "dim"), _detail(task, progress))
+        table.add_row(
+            mark, Text(task.display_name, style=dim), Text(spent, "dim"), Padding(_detail(task, progress), (0, 0, 0, 1))
+        )
     return Group(title, Padding(table, (1, 0, 0, 2)), "")
 
 
 def print_end(console: Console, run: Run) -> None:
     """Prints how a run ended: its report, or each task's own error and where its log is."""
     for task in run.tasks:
-        if task.state == "failed":
+        if task.state == "failed" and task.error not in ("", run.error):
             console.print(Text(f"{task.name.rpartition('/')[2]}: {task.error}", style="bold red"), soft_wrap=True)
             console.print(f"  log: {text.path(run.folder / task.log)}", markup=False, highlight=False, soft_wrap=True)
     if run.error:
         console.print(Text(run.error, style="bold red"), soft_wrap=True)
     state = "[green]succeeded[/]" if run.state == "succeeded" else "[bold red]failed[/]"
-    console.print(f"{state} in {text.duration(_seconds(run))}", highlight=False)
+    console.print(f"{state} in {_spent(run)}" if _spent(run) else state, highlight=False)
     report = text.path(run.folder / "report.html")
     console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
 
@@ -160,10 +162,13 @@ def _change(task: Task) -> str:
         return "started"
     if task.state == "skipped":
         return "skipped"
-    spent = "from the cache" if task.cached else f"in {text.duration(_seconds(task))}"
+    spent = "from the cache" if task.cached else f"in {_spent(task)}"
     found = task.error if task.state == "failed" else text.pairs(results(task), _SHOWN_METRICS)
     return f"{task.state} {spent}" + (f": {found}" if found else "")
 
 
-def _seconds(timed: Run | Task) -> float:
-    return (timed.ended or time.time()) - (timed.started or time.time())
+def _spent(timed: Run | Task) -> str:
+    """How long a run or task took, or has taken so far; "" where that is not known."""
+    if timed.started is None or (timed.ended is None and timed.state != "running"):
+        return ""
+    return text.duration((timed.ended or time.time()) - timed.started)

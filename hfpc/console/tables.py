@@ -7,10 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hfpc.console import catalog, run_view, text
+from hfpc.console import catalog, run_view, signature, text
 from hfpc.registry import Version
 from hfpc.runs import Run
-from hfpc.submit import readme
 
 
 def print_catalog(console: Console) -> None:
@@ -26,13 +25,14 @@ def print_description(console: Console, name: str) -> None:
     """What a component or pipeline does, its inputs and its outputs."""
     spec = catalog.spec(name)
     console.print(f"[bold]{name}[/]", highlight=False)
-    console.print(catalog.description(catalog.kind_of(name), name), markup=False, highlight=False)
+    for paragraph in catalog.description(catalog.kind_of(name), name).split("\n\n"):
+        console.print(" ".join(paragraph.split()), markup=False, highlight=False)
     table = _table("input", "type", "default", "what it is")
-    for item, kind, default, what in readme.inputs(spec):
-        shown = "[yellow]required[/]" if default == "required" else escape(default.strip("`"))
+    for item, kind, default, what in signature.inputs(spec):
+        shown = "[yellow]required[/]" if default == signature.REQUIRED else escape(default)
         table.add_row(f"[cyan]{item}[/]", kind, shown, escape(what))
     console.print("", table)
-    rows = readme.outputs(spec)
+    rows = signature.outputs(spec)
     if rows:
         table = _table("output", "type", "what it is")
         for item, kind, what in rows:

@@ -18,6 +18,8 @@ Spec = dict[str, Any]
 _GROUP = re.compile(r"^comp-(condition|condition-branches|for-loop|exit-handler)(-\d+)+$")
 _PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _CONDITION_INPUT = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
+_ITERATOR_FIELDS = ("parameterIterator", "iteratorPolicy")
+_KEPT = "--kept"
 _INPUT_KINDS = ("parameters", "artifacts")
 
 
@@ -198,7 +200,57 @@ class Graph:
                 components[key] = {**component, "executorLabel": label}
                 executors[label] = self._executor(component)
             tasks[name] = {**task, "componentRef": {"name": key}}
+            if "parameterIterator" in task:
+                components[f"{key}/all"] = _around(name, tasks[name], component)
+                outside = {item: value for item, value in tasks[name].items() if item not in _ITERATOR_FIELDS}
+                tasks[name] = {**outside, "inputs": _kept(task), "componentRef": {"name": f"{key}/all"}}
         return {**dag, "dag": {**dag["dag"], "tasks": tasks}}
+
+
+def _kept(task: Spec) -> Spec:
+    """Inputs of a loop, its parameters also under a name that kfp.local does not touch."""
+    inputs = task.get("inputs", {})
+    parameters = inputs.get("parameters", {})
+    return {**inputs, "parameters": parameters | {f"{name}{_KEPT}": spec for name, spec in parameters.items()}}
+
+
+def _around(name: str, loop: Spec, component: Spec) -> Spec:
+    """A component with nothing in it but a loop.
+
+    kfp.local gives a loop's item to every input of the loop that is a task's output, or an outer
+    loop's item. It leaves an input alone that a component around the loop passes on.
+    """
+    inputs, definitions = _kept(loop), component.get("inputDefinitions", {})
+    artifacts = inputs.get("artifacts", {})
+    passed = {
+        "parameters": {
+            key: {"componentInputParameter": f"{key}{_KEPT}"} for key in loop.get("inputs", {}).get("parameters", {})
+        },
+        "artifacts": {key: {"componentInputArtifact": key} for key in artifacts},
+    }
+    types = definitions.get("parameters", {})
+    outputs = component.get("outputDefinitions", {})
+    inner = {item: value for item, value in loop.items() if item not in ("dependentTasks", "triggerPolicy")}
+    return {
+        "dag": {
+            "tasks": {name: {**inner, "inputs": passed}},
+            "outputs": {
+                "parameters": {
+                    key: {"valueFromParameter": {"producerSubtask": name, "outputParameterKey": key}}
+                    for key in outputs.get("parameters", {})
+                },
+                "artifacts": {
+                    key: {"artifactSelectors": [{"producerSubtask": name, "outputArtifactKey": key}]}
+                    for key in outputs.get("artifacts", {})
+                },
+            },
+        },
+        "inputDefinitions": {
+            "parameters": {key: types[key.removesuffix(_KEPT)] for key in inputs["parameters"]},
+            "artifacts": {key: definitions["artifacts"][key] for key in artifacts},
+        },
+        "outputDefinitions": outputs,
+    }
 
 
 def _inside(path: str, name: str, task: Spec) -> str:

@@ -74,8 +74,6 @@ def run(
             _follow(record, _start(record.run.folder, graph, cache), watch or (lambda *_: None))
         finally:
             _report(record.run)
-    if watch:
-        watch(record.run, {})
     return record.run
 
 
@@ -166,6 +164,7 @@ def _follow(record: Record, worker: subprocess.Popen[str], watch: Watch) -> None
         raise
     finally:
         runs.write(record.run)
+        watch(record.run, {})
         if worker.stdin:
             worker.stdin.close()
 

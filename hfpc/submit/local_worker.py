@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hfpc.submit import events
+from hfpc.submit.redaction import redacted
 
 SPEC_NAME = "pipeline.yaml"
 
@@ -23,7 +24,7 @@ _EXECUTING = re.compile(r"^Executing task .*'([^']+)'")
 
 
 class _Listener(logging.Filter):
-    """Tells of tasks that need no process, which only kfp's log names; it filters nothing."""
+    """Tells of tasks that need no process, which only kfp's log names, and keeps secrets out of that log."""
 
     def __init__(self, run_folder: Path, cache_root: Path, importers: list[str]) -> None:
         super().__init__()
@@ -36,6 +37,7 @@ class _Listener(logging.Filter):
             events.append(self._folder, {"kind": "cached", "task": hit[1], **_outputs(entry)})
         elif (found := _EXECUTING.match(message)) and found[1] in self._importers:
             events.append(self._folder, {"kind": "imported", "task": found[1]})
+        record.msg, record.args = redacted(message), ()
         return True
 
 

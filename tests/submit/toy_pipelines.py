@@ -75,8 +75,7 @@ def work(folder: str, seconds: float):
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
 def take(uri: str, api_token: str, options: Dict[str, str]) -> str:
-    assert api_token == "t0ps3cret-value"
-    return f"took {uri} with {api_token}"
+    return f"took {uri} with a token of {len(api_token)} characters"
 
 
 @dsl.pipeline
@@ -110,6 +109,22 @@ def loops(items: List[int] = [1, 2]) -> float:
         with dsl.ParallelFor([10, 20]) as other:
             add(a=once.output, b=other)
     return total(numbers=dsl.Collected(once.output)).output
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def halves(number: int) -> NamedTuple("Outputs", [("low", List[int]), ("middle", int)]):
+    return [0, 1], number
+
+
+@dsl.pipeline(name="scopes")
+def scopes(items: List[int] = [1, 2], others: List[int] = [10, 20]):
+    """Loops over an output and over parameters, whose bodies use what lies outside of the loop."""
+    split = halves(number=100)
+    with dsl.ParallelFor(split.outputs["low"]) as index:
+        add(a=index, b=split.outputs["middle"])
+    with dsl.ParallelFor(items) as item, dsl.ParallelFor(others) as other:
+        both = add(a=item, b=other)
+        add(a=both.output, b=split.outputs["middle"])
 
 
 @dsl.pipeline(name="failing")

@@ -1,0 +1,22 @@
+from hfpc.submit.redaction import redacted
+
+
+def test_parameters_named_like_a_secret():
+    given = {"api_token": "abc", "hf_token": "", "password": "x", "name": "abc", "max_tokens": 3, "tokenizer": "bert"}
+    masked = {**given, "api_token": "***", "password": "***"}
+    assert redacted(given) == masked
+    assert redacted({"options": {"secret": "x", "list": ["s3://a"]}}) == {
+        "options": {"secret": "***", "list": ["s3://a"]}
+    }
+
+
+def test_secrets_in_urls():
+    assert redacted("https://me:pass@host/x and s3://bucket/x") == "https://***@host/x and s3://bucket/x"
+    assert redacted("abfs://container@account.dfs.core.windows.net/x").startswith("abfs://container@account")
+    assert redacted("https://h/x?sv=1&sig=abc%3D&x=1") == "https://h/x?sv=1&sig=***&x=1"
+
+
+def test_values_of_secret_environment_variables(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    monkeypatch.setenv("SOME_PATH", "/a/long/path")
+    assert redacted("401 for hf_0123456789 at /a/long/path") == "401 for *** at /a/long/path"
