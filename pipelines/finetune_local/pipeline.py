@@ -2,9 +2,10 @@
 
 from typing import Dict, List
 
+from kfp import dsl
+
 from hfpc.components import compare_models, deploy_local, register_local_model, test_endpoint
 from hfpc.pipelines.train_and_evaluate.pipeline import train_and_evaluate
-from kfp import dsl
 
 
 @dsl.pipeline(name="finetune-local", display_name="Fine-tune and deploy on this machine")
@@ -82,23 +83,38 @@ def finetune_local(
         slice_columns=slice_columns,
         seed=seed,
     ).set_display_name("Train and evaluate")
-    comparison = compare_models(
-        predictions=candidate.outputs["predictions"],
-        dataset=candidate.outputs["dataset"],
-        champion=f"{name}@champion",
-        registry=registry,
-        min_metrics=min_metrics,
-        min_gain=min_gain,
-        significance=significance,
-    ).set_display_name("Compare with the champion")
-    with dsl.If(comparison.outputs["decision"] == "promote", name="if better"):
-        registration = register_local_model(
-            model=candidate.outputs["model"],
+    # From here on the outcome depends on the registry too, so nothing is taken from a cache.
+    comparison = (
+        compare_models(
             predictions=candidate.outputs["predictions"],
-            name=name,
+            dataset=candidate.outputs["dataset"],
+            champion=f"{name}@champion",
             registry=registry,
-        ).set_display_name("Register")
-        deployment = deploy_local(registered=registration.outputs["registered"]).set_display_name("Deploy")
-        test_endpoint(endpoint=deployment.outputs["endpoint"], max_latency_ms=max_latency_ms).set_display_name(
-            "Test the endpoint"
+            min_metrics=min_metrics,
+            min_gain=min_gain,
+            significance=significance,
+        )
+        .set_display_name("Compare with the champion")
+        .set_caching_options(False)
+    )
+    with dsl.If(comparison.outputs["decision"] == "promote", name="if better"):
+        registration = (
+            register_local_model(
+                model=candidate.outputs["model"],
+                predictions=candidate.outputs["predictions"],
+                name=name,
+                registry=registry,
+            )
+            .set_display_name("Register")
+            .set_caching_options(False)
+        )
+        deployment = (
+            deploy_local(registered=registration.outputs["registered"])
+            .set_display_name("Deploy")
+            .set_caching_options(False)
+        )
+        (
+            test_endpoint(endpoint=deployment.outputs["endpoint"], max_latency_ms=max_latency_ms)
+            .set_display_name("Test the endpoint")
+            .set_caching_options(False)
         )

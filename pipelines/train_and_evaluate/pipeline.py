@@ -2,9 +2,10 @@
 
 from typing import Dict, List, NamedTuple
 
-from hfpc.components import evaluate, finetune, load_dataset, preprocess
 from kfp import dsl
 from kfp.dsl import Dataset, Model
+
+from hfpc.components import evaluate, finetune, load_dataset, preprocess
 
 
 @dsl.pipeline(name="train-and-evaluate", display_name="Train and evaluate")
