@@ -27,7 +27,7 @@ def preprocess(
         max_length: Tokens a row is cut to. 0 takes the 99th percentile of the training rows,
             at most what the model allows.
         trust_remote_code: Let the model's own Python code run, here and in every later step.
-        workers: Processes that tokenize; 0 takes one for each core.
+        workers: Threads that tokenize; 0 takes one for each core.
 
     Returns:
         tokenized: `datasets.save_to_disk` folders per split, and `hfpc.json`.
