@@ -153,7 +153,8 @@ def chunks(tables: Iterator["pa.Table"], chunk_rows: int, max_rows: int = 0) -> 
         table = table.slice(0, int(min(left, table.num_rows)))
         left -= table.num_rows
         if waiting is not None and waiting.schema != table.schema:
-            yield waiting
+            if waiting.num_rows:
+                yield waiting.combine_chunks()
             waiting = None
         waiting = table if waiting is None else pa.concat_tables([waiting, table])
         while waiting.num_rows >= chunk_rows:
