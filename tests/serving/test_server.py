@@ -160,10 +160,16 @@ def test_an_endpoint_that_runs_is_tested(urls, registered, name, capfd):
     assert "progress 20/20 requests" in capfd.readouterr().err
 
 
-def test_small_requests_do_not_wait_for_acknowledgements(urls, registered):
-    """Without TCP_NODELAY each would take 40 ms and more, however small the model."""
-    metrics = test_endpoint(TestEndpointConfig(requests=40), endpoint(registered["tweets"])).metrics
-    assert metrics["latency_ms_p50"] < 35
+def test_small_requests_do_not_wait_for_acknowledgements(urls):
+    """Without TCP_NODELAY nearly each takes 40 ms and more, however small the model and idle the machine."""
+    seconds = []
+    with Client(urls["tweets"]) as client:
+        for _ in range(40):
+            start = time.perf_counter()
+            client.ask(INPUTS[:1])
+            seconds.append(time.perf_counter() - start)
+    fastest = sorted(seconds[10:])  # the first ones are acknowledged at once
+    assert fastest[5] < 0.035
 
 
 def test_an_endpoint_over_the_limit_fails(urls, registered):
