@@ -82,6 +82,7 @@ def training_arguments(config: "FinetuneConfig", output_dir: Path, *, main_metri
         ArgumentError: `extra` names what does not exist or is set elsewhere, or holds a value that
             cannot be used; or this machine does not compute in the precision asked for.
     """
+    import torch
     from transformers import TrainingArguments
 
     extra = read_extra(config.extra)
@@ -116,6 +117,9 @@ def training_arguments(config: "FinetuneConfig", output_dir: Path, *, main_metri
         arguments = TrainingArguments(**{**defaults, **extra, **own})
     except (ValueError, TypeError) as error:
         raise ArgumentError("extra", config.extra, str(error)) from error
+    if arguments.device.type == "cpu":
+        # Accelerate numbers the CPUs of processes that train together; Trainer cannot load an optimizer to `cpu:0`.
+        vars(arguments)["_setup_devices"] = torch.device("cpu")
     evaluated = arguments.eval_strategy != "no"
     if evaluated and not validated:
         raise ArgumentError("extra", config.extra, "there are no validation rows: leave `eval_strategy` out")

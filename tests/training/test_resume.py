@@ -1,25 +1,15 @@
 """Killed at any moment and started again, a fine-tuning ends with the weights of an uninterrupted one."""
 
-import json
-import multiprocessing
-import os
 import random
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hfpc import progress
-from hfpc.training.finetune import FinetuneConfig, finetune
-
-# A process of its own imports what takes long, once; each training is a fork of it.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    "torch datasets peft pytest torch.utils.tensorboard transformers.models.bert.modeling_bert "
-    "hfpc.training.trainer hfpc.training.finetune hfpc.training.export".split()
-)
+from hfpc.training.finetune import FinetuneConfig
+from tests.training.machine import Machine, evaluated, events, logged
 
 FULL = FinetuneConfig(epochs=4, learning_rate=3e-3, batch_size=16, extra={"save_steps": 3})
 LORA = FinetuneConfig(epochs=3.3, learning_rate=1e-2, batch_size=16, lora_rank=4, extra={"save_steps": 5})
@@ -33,49 +23,6 @@ EARLY = FinetuneConfig(
 )
 
 
-@dataclass(frozen=True)
-class Machine:
-    """A folder that stands for a machine's disk, and the place where checkpoints are copied."""
-
-    home: Path
-    copies: Path
-    tokenized: Path
-
-    @property
-    def model(self) -> Path:
-        return self.home / "out" / "model"
-
-    @property
-    def log(self) -> Path:
-        return self.home / "log.txt"
-
-    def start(self, config: FinetuneConfig):
-        process = PROCESSES.Process(target=train, args=(self, config))
-        process.start()
-        return process
-
-    def complete_steps(self) -> list[int]:
-        markers = [*self.home.glob("home/checkpoints/*/checkpoint-*.json"), *self.copies.glob("*/checkpoint-*.json")]
-        return [step_of(marker) for marker in markers if marker.stat().st_size]
-
-    def first_step(self) -> int | None:
-        lines = map(progress.parse, self.log.read_text().splitlines())
-        return next((line.done for line in lines if line), None)
-
-
-def train(machine: Machine, config: FinetuneConfig) -> None:
-    """Runs in the process that is killed."""
-    os.environ["HFPC_HOME"] = str(machine.home / "home")
-    machine.home.mkdir(parents=True, exist_ok=True)
-    os.dup2(os.open(machine.log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
-    out = machine.home / "out"
-    finetune(config, machine.tokenized, machine.model, out / "curves.html", out / "tensorboard")
-
-
-def step_of(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
-
-
 def half_written(checkpoints: Path) -> bool:
     """Whether there is a checkpoint without its marker."""
     return any(not folder.with_suffix(".json").exists() for folder in checkpoints.glob("*/checkpoint-*/"))
@@ -86,26 +33,6 @@ MOMENTS = {
     "while a checkpoint is copied": lambda machine: half_written(machine.copies),
     "while the model is published": lambda machine: any(machine.model.parent.glob(".model-*")),
 }
-
-
-def history(machine: Machine) -> list[dict]:
-    return json.loads((machine.model / "history.json").read_text())
-
-
-def evaluated(machine: Machine) -> list[tuple[int, float]]:
-    return [(entry["step"], entry["eval_loss"]) for entry in history(machine) if "eval_loss" in entry]
-
-
-def logged(machine: Machine) -> list[int]:
-    return [entry["step"] for entry in history(machine) if "loss" in entry]
-
-
-def events(machine: Machine) -> list[int]:
-    """Steps whose loss TensorBoard shows."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(machine.model.parent / "tensorboard"), {"scalars": 0}).Reload()
-    return [event.step for event in events.Scalars("train/loss")]
 
 
 def killed(process, machine: Machine, moment: str, delay: float) -> bool:
@@ -135,7 +62,7 @@ def kill_often(machine: Machine, config: FinetuneConfig, weights: bytes, seconds
             kills += 1
             moments.pop(0)
         else:
-            assert (machine.model / "model.safetensors").read_bytes() == weights
+            assert machine.weights == weights
             shutil.rmtree(machine.model)
         if complete and machine.first_step():
             assert machine.first_step() == max(complete) + 1
@@ -146,17 +73,9 @@ def kill_often(machine: Machine, config: FinetuneConfig, weights: bytes, seconds
     process = machine.start(config)
     process.join()
     assert process.exitcode == 0, machine.log.read_text()
-    assert (machine.model / "model.safetensors").read_bytes() == weights
+    assert machine.weights == weights
     assert resumed
     return kills
-
-
-@pytest.fixture(scope="module")
-def imported() -> None:
-    """Waits for the long imports, so that they do not count as time that a training takes."""
-    process = PROCESSES.Process(target=int)
-    process.start()
-    process.join()
 
 
 @pytest.mark.slow
@@ -178,7 +97,7 @@ def test_a_killed_training_ends_with_the_same_weights(config, data, keeps_disk, 
     process.join()
     seconds = time.monotonic() - started
     assert process.exitcode == 0, reference.log.read_text()
-    weights = (reference.model / "model.safetensors").read_bytes()
+    weights = reference.weights
 
     machine = Machine(tmp_path / "machine", tmp_path / "copies", tokenized)
     copied = replace(config, checkpoint_uri=f"file://{machine.copies}")
