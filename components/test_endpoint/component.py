@@ -12,6 +12,7 @@ def test_endpoint(
     metrics: Output[Metrics],
     max_latency_ms: float = 1000.0,
     requests: int = 50,
+    roll_back: bool = False,
 ):
     """Sends the golden requests kept with the model to its endpoint over HTTP.
 
@@ -22,13 +23,14 @@ def test_endpoint(
         endpoint: An endpoint from `deploy_local`.
         max_latency_ms: Most milliseconds that 95 of 100 requests may take, one at a time.
         requests: Requests to send; the golden ones are repeated until there are as many.
+        roll_back: When the test fails, put the alias back to the version that served before.
 
     Returns:
         metrics: Requests sent, latency percentiles in milliseconds.
     """
     from hfpc.serving.test_endpoint import TestEndpointConfig, test_endpoint
 
-    config = TestEndpointConfig(max_latency_ms=max_latency_ms, requests=requests)
+    config = TestEndpointConfig(max_latency_ms=max_latency_ms, requests=requests, roll_back=roll_back)
     result = test_endpoint(config, endpoint.metadata)
     for name, value in result.metrics.items():
         metrics.log_metric(name, value)

@@ -23,6 +23,8 @@ class TestEndpointConfig:
             default is what a person takes for an immediate answer.
         requests: Requests that are timed, one input each; the golden ones are repeated until there
             are as many. Each golden request is sent once before, to warm up.
+        roll_back: When the test fails, put the alias back to the version that served before. Off,
+            because a test should change what it tests only when told to.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -32,6 +34,7 @@ class TestEndpointConfig:
 
     max_latency_ms: float = 1000.0
     requests: int = 50
+    roll_back: bool = False
 
     def __post_init__(self) -> None:
         if not self.max_latency_ms > 0:
@@ -56,8 +59,9 @@ def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> En
 
     Args:
         config: What is asked of it.
-        endpoint: `platform`, `registry`, `name`, `alias` and `version`, as `deploy_local` gives
-            them. A server that runs is asked; if there is none, one is started for the test.
+        endpoint: `platform`, `registry`, `name`, `alias`, `version` and `previous_version`, as
+            `deploy_local` gives them. A server that runs is asked; if there is none, one is started
+            for the test.
 
     Raises:
         ArgumentError: The endpoint is of a platform that cannot be tested.
@@ -65,6 +69,18 @@ def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> En
     """
     if endpoint.get("platform") != "local":
         raise ArgumentError("endpoint", endpoint.get("platform"), "give an endpoint from deploy_local")
+    try:
+        return _test(config, endpoint)
+    except EndpointError as error:
+        if not config.roll_back:
+            raise
+        name, alias, previous = endpoint["name"], endpoint["alias"], endpoint["previous_version"]
+        local_registry.restore_alias(name, alias, endpoint["version"], previous, endpoint["registry"])
+        now = f"means version {previous} again" if previous else "was removed, as no version served before"
+        raise EndpointError(f"{error}\n{name}@{alias} {now}") from error
+
+
+def _test(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTest:
     target, registry = f"{endpoint['name']}@{endpoint['alias']}", endpoint["registry"]
     folder = local_registry.locate(target, registry)
     if folder.name != endpoint["version"]:

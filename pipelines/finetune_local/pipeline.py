@@ -84,37 +84,25 @@ def finetune_local(
         seed=seed,
     ).set_display_name("Train and evaluate")
     # From here on the outcome depends on the registry too, so nothing is taken from a cache.
-    comparison = (
-        compare_models(
-            predictions=candidate.outputs["predictions"],
-            dataset=candidate.outputs["dataset"],
-            champion=f"{name}@champion",
-            registry=registry,
-            min_metrics=min_metrics,
-            min_gain=min_gain,
-            significance=significance,
-        )
-        .set_display_name("Compare with the champion")
-        .set_caching_options(False)
+    comparison = compare_models(
+        predictions=candidate.outputs["predictions"],
+        dataset=candidate.outputs["dataset"],
+        champion=f"{name}@champion",
+        registry=registry,
+        min_metrics=min_metrics,
+        min_gain=min_gain,
+        significance=significance,
     )
+    comparison.set_display_name("Compare with the champion").set_caching_options(False)
     with dsl.If(comparison.outputs["decision"] == "promote", name="if better"):
-        registration = (
-            register_local_model(
-                model=candidate.outputs["model"],
-                predictions=candidate.outputs["predictions"],
-                name=name,
-                registry=registry,
-            )
-            .set_display_name("Register")
-            .set_caching_options(False)
+        registration = register_local_model(
+            model=candidate.outputs["model"],
+            predictions=candidate.outputs["predictions"],
+            name=name,
+            registry=registry,
         )
-        deployment = (
-            deploy_local(registered=registration.outputs["registered"])
-            .set_display_name("Deploy")
-            .set_caching_options(False)
-        )
-        (
-            test_endpoint(endpoint=deployment.outputs["endpoint"], max_latency_ms=max_latency_ms)
-            .set_display_name("Test the endpoint")
-            .set_caching_options(False)
-        )
+        registration.set_display_name("Register").set_caching_options(False)
+        deployment = deploy_local(registered=registration.outputs["registered"])
+        deployment.set_display_name("Deploy").set_caching_options(False)
+        testing = test_endpoint(endpoint=deployment.outputs["endpoint"], max_latency_ms=max_latency_ms, roll_back=True)
+        testing.set_display_name("Test the endpoint").set_caching_options(False)

@@ -177,6 +177,15 @@ def test_an_endpoint_over_the_limit_fails(urls, registered):
         test_endpoint(TestEndpointConfig(max_latency_ms=0.001, requests=3), endpoint(registered["tweets"]))
 
 
+def test_a_failing_test_puts_the_alias_back_when_told_to(urls, registered):
+    local.deploy(name="tweets", version="1", alias="trial")
+    deployed = local.deploy(name="tweets", version="2", alias="trial")
+    too_strict = TestEndpointConfig(max_latency_ms=0.001, requests=3, roll_back=True)
+    with pytest.raises(EndpointError, match=r"(?s)over max_latency_ms.*tweets@trial means version 1 again"):
+        test_endpoint(too_strict, endpoint(deployed))
+    assert registry.find("tweets@trial").name == "1"
+
+
 def test_an_endpoint_that_answers_otherwise_fails(urls, registered, tmp_path):
     """The golden requests of the registered copy are changed, as if the server had gone wrong."""
     folder = registry.find("tweets@champion")
