@@ -1,5 +1,6 @@
 """Scores of rows that share a property, and the worst mistakes."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,8 @@ def mistakes(task: Task, rows: Rows, units: Units, label_names: list[str]) -> li
 def _by_length(task: Task, rows: Rows, row_scores: np.ndarray) -> list[Slice]:
     requests = [task.request({role: values[row] for role, values in rows.items()}) for row in range(len(row_scores))]
     words = np.array([len(str(request).split()) for request in requests], dtype=float)
-    return _by_number("length", words, row_scores, "{} words")
+    found = _by_number("length", words, row_scores, "{} words")
+    return [dataclasses.replace(one, value="1 word") if one.value == "1 words" else one for one in found]
 
 
 def _by_label(units: Units, row_scores: np.ndarray, label_names: list[str]) -> list[Slice]:
