@@ -135,7 +135,7 @@ def pick_golden(split: Tokenizing) -> list[Mapping[str, Any]]:
     found, start = [], 0
     for table in split.rows():
         inside = [place - start for place in sorted(places) if start <= place < start + table.num_rows]
-        found += table.take(inside).to_pylist()
+        found += table.take(pa.array(inside, pa.int64())).to_pylist()
         start += table.num_rows
     return found
 
