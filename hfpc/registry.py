@@ -87,9 +87,8 @@ def find(reference: str, registry: str = "") -> Path | None:
         ArgumentError: `reference` is not of this form.
         DataError: The alias names a version that somebody removed.
     """
+    check_reference(reference)
     name, _, wanted = reference.partition("@")
-    if not _NAME.fullmatch(name) or not (_VERSION.fullmatch(wanted) or _ALIAS.fullmatch(wanted)):
-        raise ArgumentError("reference", reference, "give NAME@ALIAS or NAME@VERSION, e.g. tweets@champion or tweets@3")
     if _VERSION.fullmatch(wanted):
         place = version_folder(name, wanted, registry)
         return place if place.is_dir() else None
@@ -237,6 +236,13 @@ def check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         fix = "use letters, digits, '-', '_' and '.', at most 100, a letter or digit first"
         raise ArgumentError("name", name, fix)
+
+
+def check_reference(reference: str, argument: str = "reference") -> None:
+    """Raises ArgumentError unless `reference`, the value of `argument`, is NAME@ALIAS or NAME@VERSION."""
+    name, _, wanted = reference.partition("@")
+    if not _NAME.fullmatch(name) or not (_VERSION.fullmatch(wanted) or _ALIAS.fullmatch(wanted)):
+        raise ArgumentError(argument, reference, "give NAME@ALIAS or NAME@VERSION, e.g. tweets@champion or tweets@3")
 
 
 def check_alias(alias: str) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from hfpc import manifest, storage, tasks
+from hfpc import manifest, registry, storage, tasks
 from hfpc.errors import ArgumentError, DataError
 from hfpc.evaluation import held_out, significance
 from hfpc.evaluation.evaluate import PREDICTIONS, ROW_SCORE
@@ -46,6 +46,8 @@ class CompareModelsConfig:
     significance: float = 0.05
 
     def __post_init__(self) -> None:
+        if "@" in self.champion and "/" not in self.champion and not Path(self.champion).is_dir():
+            registry.check_reference(self.champion, "champion")
         for name, value in self.min_metrics.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 fix = f"give a number for {name!r}"
@@ -189,8 +191,6 @@ def _row_scores(predictions: Path, record: PredictionsRecord) -> np.ndarray:
 @contextmanager
 def _folder(config: CompareModelsConfig) -> Iterator[Path | None]:
     """The champion's folder on this machine; None where there is no champion."""
-    from hfpc import registry
-
     champion = config.champion
     if not champion:
         yield None

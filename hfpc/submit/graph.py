@@ -17,9 +17,7 @@ Spec = dict[str, Any]
 
 _GROUP = re.compile(r"^comp-(condition|condition-branches|for-loop|exit-handler)(-\d+)+$")
 _PLACEHOLDER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
-_CONDITION_INPUT = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
-_ITERATOR_FIELDS = ("parameterIterator", "iteratorPolicy")
-_KEPT = "--kept"
+CONDITION_INPUT = re.compile(r"inputs\.parameter_values\['([^']+)'\]")
 _INPUT_KINDS = ("parameters", "artifacts")
 
 
@@ -89,18 +87,6 @@ class Graph:
         scope = {name: Value(known=True, value=value, origin=name) for name, value in self.parameters.items()}
         return list(self._steps(self.spec["root"], "", scope, frozenset()))
 
-    @cached_property
-    def unshared(self) -> Spec:
-        """The same pipeline, each of whose steps has a component and an executor named after it.
-
-        kfp.local keeps a task's files in a folder named after its component, so two tasks that
-        share a component would overwrite each other's outputs.
-        """
-        components: Spec = {}
-        executors: Spec = {}
-        root = self._unshared_dag(self.spec["root"], "", "", components, executors)
-        return {**self.spec, "root": root, "components": components, "deploymentSpec": {"executors": executors}}
-
     def _component(self, task: Spec) -> Spec:
         component: Spec = self.spec["components"][task["componentRef"]["name"]]
         return component
@@ -118,7 +104,7 @@ class Graph:
             inputs = self._inputs(task, dag, path, scope)
             waits = self._waits(task, inputs, dag, path) | (frozenset() if task.get("dependentTasks") else gate)
             if "dag" in component:
-                yield from self._steps(component, _inside(path, name, task), _with_defaults(component, inputs), waits)
+                yield from self._steps(component, inside(path, name, task), _with_defaults(component, inputs), waits)
                 continue
             parameters = _with_defaults(component, inputs)
             data = frozenset().union(*(value.producers for value in inputs.values()))
@@ -139,7 +125,7 @@ class Graph:
             if other not in sources
             for step in self._all(dag, path, other)
         }
-        deciding = _CONDITION_INPUT.findall(task.get("triggerPolicy", {}).get("condition", ""))
+        deciding = CONDITION_INPUT.findall(task.get("triggerPolicy", {}).get("condition", ""))
         for iterator in ("parameterIterator", "artifactIterator"):
             items = task.get(iterator, {}).get("items", {})
             deciding += [items[key] for key in ("inputParameter", "inputArtifact") if key in items]
@@ -175,7 +161,7 @@ class Graph:
         )
         for item in found:
             key = item.get("outputParameterKey", item.get("outputArtifactKey"))
-            yield from self._producers(component, _inside(path, name, task), item["producerSubtask"], key)
+            yield from self._producers(component, inside(path, name, task), item["producerSubtask"], key)
 
     def _all(self, dag: Spec, path: str, name: str) -> Iterator[str]:
         """Every step of a task."""
@@ -185,75 +171,10 @@ class Graph:
             yield path + name
             return
         for inner in component["dag"]["tasks"]:
-            yield from self._all(component, _inside(path, name, task), inner)
-
-    def _unshared_dag(self, dag: Spec, path: str, groups: str, components: Spec, executors: Spec) -> Spec:
-        tasks = {}
-        for name, task in dag["dag"]["tasks"].items():
-            component = self._component(task)
-            if "dag" in component:
-                key = f"comp-{groups}{name}"
-                inside = _inside(path, name, task)
-                components[key] = self._unshared_dag(component, inside, f"{groups}{name}/", components, executors)
-            else:
-                key, label = f"comp-{path}{name}", f"exec-{path}{name}"
-                components[key] = {**component, "executorLabel": label}
-                executors[label] = self._executor(component)
-            tasks[name] = {**task, "componentRef": {"name": key}}
-            if "parameterIterator" in task:
-                components[f"{key}/all"] = _around(name, tasks[name], component)
-                outside = {item: value for item, value in tasks[name].items() if item not in _ITERATOR_FIELDS}
-                tasks[name] = {**outside, "inputs": _kept(task), "componentRef": {"name": f"{key}/all"}}
-        return {**dag, "dag": {**dag["dag"], "tasks": tasks}}
+            yield from self._all(component, inside(path, name, task), inner)
 
 
-def _kept(task: Spec) -> Spec:
-    """Inputs of a loop, its parameters also under a name that kfp.local does not touch."""
-    inputs = task.get("inputs", {})
-    parameters = inputs.get("parameters", {})
-    return {**inputs, "parameters": parameters | {f"{name}{_KEPT}": spec for name, spec in parameters.items()}}
-
-
-def _around(name: str, loop: Spec, component: Spec) -> Spec:
-    """A component with nothing in it but a loop.
-
-    kfp.local gives a loop's item to every input of the loop that is a task's output, or an outer
-    loop's item. It leaves an input alone that a component around the loop passes on.
-    """
-    inputs, definitions = _kept(loop), component.get("inputDefinitions", {})
-    artifacts = inputs.get("artifacts", {})
-    passed = {
-        "parameters": {
-            key: {"componentInputParameter": f"{key}{_KEPT}"} for key in loop.get("inputs", {}).get("parameters", {})
-        },
-        "artifacts": {key: {"componentInputArtifact": key} for key in artifacts},
-    }
-    types = definitions.get("parameters", {})
-    outputs = component.get("outputDefinitions", {})
-    inner = {item: value for item, value in loop.items() if item not in ("dependentTasks", "triggerPolicy")}
-    return {
-        "dag": {
-            "tasks": {name: {**inner, "inputs": passed}},
-            "outputs": {
-                "parameters": {
-                    key: {"valueFromParameter": {"producerSubtask": name, "outputParameterKey": key}}
-                    for key in outputs.get("parameters", {})
-                },
-                "artifacts": {
-                    key: {"artifactSelectors": [{"producerSubtask": name, "outputArtifactKey": key}]}
-                    for key in outputs.get("artifacts", {})
-                },
-            },
-        },
-        "inputDefinitions": {
-            "parameters": {key: types[key.removesuffix(_KEPT)] for key in inputs["parameters"]},
-            "artifacts": {key: definitions["artifacts"][key] for key in artifacts},
-        },
-        "outputDefinitions": outputs,
-    }
-
-
-def _inside(path: str, name: str, task: Spec) -> str:
+def inside(path: str, name: str, task: Spec) -> str:
     """Path of what is inside a task: a condition or a loop adds nothing."""
     return path if _GROUP.match(task["componentRef"]["name"]) else f"{path}{name}/"
 

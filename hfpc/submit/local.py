@@ -28,6 +28,7 @@ from hfpc.runs import Run
 from hfpc.submit import events
 from hfpc.submit.find import find
 from hfpc.submit.graph import Graph, Spec, Step
+from hfpc.submit.local_spec import local_spec
 from hfpc.submit.local_task import RUN_FOLDER
 from hfpc.submit.local_worker import SPEC_NAME
 from hfpc.submit.parameters import check, resolve
@@ -98,8 +99,7 @@ def _prepare(folder: Path, graph: Graph) -> None:
     kfp_folder = folder / events.FOLDER_NAME
     kfp_folder.mkdir()
     (folder / "logs").mkdir()
-    executors = {f"exec-{step.name}": _told(step, kfp_folder) for step in graph.steps}
-    spec: Spec = {**graph.unshared, "deploymentSpec": {"executors": executors}}
+    spec = local_spec(graph.spec, {step.name: _told(step, kfp_folder) for step in graph.steps})
     (kfp_folder / SPEC_NAME).write_text(json.dumps(spec), encoding="utf-8")
 
 

@@ -20,11 +20,16 @@ from hfpc.submit.redaction import redacted
 SPEC_NAME = "pipeline.yaml"
 
 _CACHE_HIT = re.compile(r"^Task (\S+) cache hit \(key=(\w+)\)")
+_NO_CONDITION = ("Could not resolve", "Condition evaluation failed")
 _EXECUTING = re.compile(r"^Executing task .*'([^']+)'")
 
 
 class _Listener(logging.Filter):
-    """Tells of tasks that need no process, which only kfp's log names, and keeps secrets out of that log."""
+    """Tells what only kfp's log does, and keeps secrets out of that log.
+
+    That is which tasks need no process. And a condition that cannot be evaluated, which kfp takes
+    for false, ends the run: to leave tasks out in silence would be worse.
+    """
 
     def __init__(self, run_folder: Path, cache_root: Path, importers: list[str]) -> None:
         super().__init__()
@@ -37,6 +42,9 @@ class _Listener(logging.Filter):
             events.append(self._folder, {"kind": "cached", "task": hit[1], **_outputs(entry)})
         elif (found := _EXECUTING.match(message)) and found[1] in self._importers:
             events.append(self._folder, {"kind": "imported", "task": found[1]})
+        elif message.startswith(_NO_CONDITION):
+            events.append(self._folder, {"kind": "failed", "message": f"a condition cannot be evaluated: {message}"})
+            raise SystemExit(1)  # kfp catches any other exception
         record.msg, record.args = redacted(message), ()
         return True
 

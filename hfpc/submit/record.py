@@ -27,12 +27,12 @@ class Record:
             )
             for step in steps
         }
-        self._turns: dict[str, list[str]] = {}  # task in a loop -> its turns
+        self._turns: dict[str, dict[str, list[int]]] = {}  # task in a loop -> its turns and their indices
 
     @property
     def run(self) -> Run:
         """The run as it is now."""
-        order = [turn for name in self._tasks if "[" not in name for turn in sorted(self._turns.get(name, [name]))]
+        order = [turn for name in self._tasks if "[" not in name for turn in self._turns_of(name) or [name]]
         return replace(self._run, tasks=tuple(self._wired(self._tasks[name]) for name in order))
 
     def apply(self, event: events.Event) -> None:
@@ -104,15 +104,19 @@ class Record:
             task = self._tasks[template]
             display_name = indexed(task.display_name, iteration)
             self._tasks[name] = replace(task, name=name, display_name=display_name, state="pending")
-            self._turns.setdefault(template, []).append(name)
+            self._turns.setdefault(template, {})[name] = iteration
         return name
+
+    def _turns_of(self, name: str) -> list[str]:
+        turns = self._turns.get(name, {})
+        return sorted(turns, key=lambda turn: turns[turn])
 
     def _wired(self, task: Task) -> Task:
         """The task with needs that name the turns: its own turn's where there is one, else all."""
         turn_of = task.name[len(task.name.partition("[")[0]) :]
         needs: list[str] = []
         for need in task.needs:
-            turns = self._turns.get(need, [])
+            turns = self._turns_of(need)
             own = [turn for turn in turns if turn_of and turn_of.startswith(turn.removeprefix(need))]
             needs += own or turns or [need]
         return replace(task, needs=tuple(needs))

@@ -59,10 +59,3 @@ def test_an_output_of_a_task_is_not_known():
     steps = {step.name: step for step in graph(f"{TOY}:branches", n=3, threshold=3).steps}
     assert not steps["add"].inputs["a"].known
     assert steps["add"].inputs["b"].known
-
-
-def test_unshared_components_are_one_for_each_step():
-    for name in ("branches", "loops", "chain"):
-        found = graph(f"{TOY}:{name}")
-        executors = found.unshared["deploymentSpec"]["executors"]
-        assert set(executors) == {f"exec-{step.name}" for step in found.steps}

@@ -83,6 +83,19 @@ def test_both_branches_of_a_condition_and_components_used_twice():
     assert (states(closed)["add"], states(closed)["add-2"]) == ("skipped", "succeeded")
 
 
+def test_a_condition_on_a_named_output():
+    opened = states(run(f"{TOY}:gate", {"answer": "yes"}))
+    assert opened == {"decide": "succeeded", "inner/add": "succeeded", "add": "succeeded", "add-2": "skipped"}
+    closed = states(run(f"{TOY}:gate", {"answer": "no"}))
+    assert closed == {"decide": "succeeded", "inner/add": "skipped", "add": "skipped", "add-2": "succeeded"}
+
+
+def test_a_condition_that_kfp_cannot_evaluate_fails_the_run():
+    done = run(f"{TOY}:gate", {"answer": "it's"})
+    assert done.state == "failed"
+    assert done.error.startswith("a condition cannot be evaluated")
+
+
 def test_every_turn_of_a_loop_is_a_task():
     done = run(f"{TOY}:loops", {"items": "[5, 6]"})
     assert done.state == "succeeded"

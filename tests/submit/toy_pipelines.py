@@ -127,6 +127,23 @@ def scopes(items: List[int] = [1, 2], others: List[int] = [10, 20]):
         add(a=both.output, b=split.outputs["middle"])
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def decide(answer: str) -> NamedTuple("Outputs", [("decision", str), ("reason", str)]):
+    return answer, "because"
+
+
+@dsl.pipeline(name="gate")
+def gate(answer: str = "yes"):
+    """Conditions on an output with a name, alone and within each other."""
+    decision = decide(answer=answer)
+    with dsl.If(decision.outputs["decision"] == "yes", name="if yes"):
+        inner(x=2)
+        with dsl.If(decision.outputs["reason"] == "because"):
+            add(a=3)
+    with dsl.If(decision.outputs["decision"] == "no"):
+        add(a=4)
+
+
 @dsl.pipeline(name="failing")
 def failing(kind: str):
     """A failure, what hangs on it, and what does not."""

@@ -1,0 +1,119 @@
+"""Parameters: their types, their names, and the checks before anything starts."""
+
+import pytest
+
+from hfpc.errors import ArgumentError
+from hfpc.submit.find import find
+from hfpc.submit.graph import Graph
+from hfpc.submit.parameters import check, resolve
+from tests.submit import TOY
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return find("finetune_local")
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "wanted"),
+    [
+        ("epochs", "1", 1.0),
+        ("epochs", 2, 2.0),
+        ("learning_rate", "1e-4", 1e-4),
+        ("batch_size", "16", 16),
+        ("batch_size", "1e2", 100),
+        ("labels", "negative,positive", ["negative", "positive"]),
+        ("labels", "negative, positive", ["negative", "positive"]),
+        ("labels", '["a, b", "c"]', ["a, b", "c"]),
+        ("labels", "", []),
+        ("columns", '{"text": "tweet"}', {"text": "tweet"}),
+        ("columns", {"text": "tweet"}, {"text": "tweet"}),
+        ("name", "a=b", "a=b"),
+        ("name", 7, "7"),
+    ],
+)
+def test_text_becomes_the_type_of_the_signature(spec, name, given, wanted):
+    value = resolve(spec, {name: given})[name]
+    assert value == wanted
+    assert type(value) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "fix"),
+    [
+        ("epochs", "many", "give a number"),
+        ("epochs", True, "give a number"),
+        ("batch_size", "1.5", "give a whole number"),
+        ("batch_size", "inf", "give a whole number"),
+        ("labels", "[1", "give items with commas"),
+        ("columns", "text", "give a JSON object"),
+        ("columns", "[1]", "give a JSON object"),
+        ("name", ["x"], "give text"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(spec, name, given, fix):
+    with pytest.raises(ArgumentError, match=fix) as caught:
+        resolve(spec, {name: given})
+    assert (caught.value.argument, caught.value.value) == (name, given)
+
+
+def test_an_unknown_name_gets_the_closest_valid_one(spec):
+    with pytest.raises(ArgumentError, match="did you mean epochs"):
+        resolve(spec, {"epoch": 1})
+    with pytest.raises(ArgumentError, match=r"valid are base_model, .*source"):
+        resolve(spec, {"zzz": 1})
+
+
+def test_defaults_are_filled_in_with_their_types(spec):
+    values = resolve(spec, {})
+    assert values["batch_size"] == 32
+    assert isinstance(values["batch_size"], int)
+    assert values["labels"] == []
+    assert list(values) == sorted(values)
+
+
+def test_a_missing_parameter_is_named():
+    with pytest.raises(ArgumentError, match="kind=None: the pipeline needs this parameter"):
+        resolve(find(f"{TOY}:failing"), {})
+
+
+@pytest.mark.parametrize(
+    ("given", "argument"),
+    [
+        ({"epochs": -1}, "epochs"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"task": "poetry"}, "task"),
+        ({"label_weights": "heavy"}, "label_weights"),
+        ({"min_gain": -1}, "min_gain"),
+        ({"max_latency_ms": 0}, "max_latency_ms"),
+        ({"name": "no spaces allowed"}, "name"),
+        ({"source": ""}, "source"),
+    ],
+)
+def test_every_configuration_validates_before_the_run(spec, given, argument):
+    with pytest.raises(ArgumentError) as caught:
+        check(Graph(spec=spec, parameters=resolve(spec, given)))
+    assert caught.value.argument == argument
+
+
+def test_the_defaults_pass(spec):
+    check(Graph(spec=spec, parameters=resolve(spec, {})))
+
+
+def test_pipelines_are_found_by_name_file_and_function(tmp_path):
+    from hfpc.submit.compile import compile_pipeline
+
+    compile_pipeline("finetune_local", "kubeflow", tmp_path / "mine.yaml")
+    assert find(str(tmp_path / "mine.yaml"))["pipelineInfo"]["name"] == "finetune-local"
+    assert find("finetune-local")["pipelineInfo"]["name"] == "finetune-local"
+    with pytest.raises(ArgumentError, match="did you mean finetune_local"):
+        find("finetune_locl")
+    with pytest.raises(ArgumentError, match="did you mean chain"):
+        find(f"{TOY}:chian")
+    with pytest.raises(ArgumentError, match="no such file"):
+        find(str(tmp_path / "none.yaml"))
+    with pytest.raises(ArgumentError, match="no such file"):
+        find(f"{tmp_path}/none.py:x")
+    (tmp_path / "text.yaml").write_text("a: b")
+    with pytest.raises(ArgumentError, match="not a compiled pipeline"):
+        find(str(tmp_path / "text.yaml"))
