@@ -121,7 +121,7 @@ def split_of(path: str) -> str | None:
 def _paths(store: Any, path: str) -> tuple[list[str], str]:
     """The data files at `path`, and the folder that their split names are below."""
     if any(character in _plain(path) for character in "*[") and not store.exists(path):
-        root = path[: min(path.find(character) % (len(path) + 1) for character in "*[")].rpartition("/")[0]
+        root = re.split(r"[*\[]", path)[0].rpartition("/")[0]
         return [name for name in sorted(store.glob(path)) if _is_data(_below(name, root)) and store.isfile(name)], root
     if not _is_http(store) and store.isdir(path):
         root = store._strip_protocol(path).rstrip("/")

@@ -26,6 +26,7 @@ class HubDataset:
     """
 
     def __init__(self, name: str, revision: str = "", config: str = "") -> None:
+        import httpx
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RevisionNotFoundError
 
@@ -41,7 +42,7 @@ class HubDataset:
         except HfHubHTTPError as error:
             fix = f"there is no such file, and the Hub has no such data set or HF_TOKEN may not read it ({error})"
             raise ArgumentError("source", name, fix) from error
-        except OSError as error:
+        except (OSError, httpx.HTTPError) as error:
             fix = f"there is no such file, and the Hub cannot be reached ({error})"
             raise ArgumentError("source", name, fix) from error
         self.revision: str = info.sha or ""

@@ -1,0 +1,88 @@
+"""Data sets on S3, Google Cloud Storage and the web, through fsspec's own clients."""
+
+import gzip
+import json
+import urllib.request
+
+import pytest
+
+from hfpc.data.load_dataset import LoadDatasetConfig, load_dataset
+from hfpc.data.sources import read
+from hfpc.errors import ArgumentError
+
+LOAD = """
+from pathlib import Path
+from hfpc.data.load_dataset import LoadDatasetConfig, load_dataset
+result = [load_dataset(LoadDatasetConfig(source=source), Path({out!r})).rows for source in {sources!r}]
+"""
+MISSING = """
+from hfpc.data.sources import read
+result = read({source!r}, roles=["text"]).location
+"""
+
+
+def csv(word, rows=40):
+    lines = "".join(f"{word} {i},{'ab'[i % 2]}\n" for i in range(rows))
+    return f"text,label\n{lines}".encode()
+
+
+FILES = {
+    "train/part-0.csv.gz": gzip.compress(csv("one", 50)),
+    "train/part-1.csv.gz": gzip.compress(csv("two", 50)),
+    "test/part-0.csv.gz": gzip.compress(csv("three", 20)),
+}
+ROWS = {"train": 90, "validation": 10, "test": 20}
+
+
+def test_a_folder_and_a_glob_on_s3(s3, run, tmp_path):
+    boto3 = pytest.importorskip("boto3")
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    client = boto3.client(
+        "s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    client.create_bucket(Bucket="data")
+    for name, content in FILES.items():
+        client.put_object(Bucket="data", Key=f"tweets/{name}", Body=content)
+    sources = ["s3://data/tweets", "s3://data/tweets/*/part-*.csv.gz"]
+    code = LOAD.format(sources=sources, out=str(tmp_path / "out"))
+    assert run(code, AWS_ENDPOINT_URL=s3, **keys) == [ROWS, ROWS]
+    missing = run(MISSING.format(source="s3://data/nothing"), AWS_ENDPOINT_URL=s3, **keys)
+    assert missing["error"] == "ArgumentError" and "there is no data file here" in missing["message"]
+
+
+def test_a_folder_on_google_cloud_storage(gcs, run, tmp_path):
+    body = json.dumps({"name": "data"}).encode()
+    json_type = {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"{gcs}/storage/v1/b?project=test", body, json_type)).close()
+    for name, content in FILES.items():
+        place = f"{gcs}/upload/storage/v1/b/data/o?uploadType=media&name=tweets/{name}"
+        binary = {"Content-Type": "application/octet-stream"}
+        urllib.request.urlopen(urllib.request.Request(place, content, binary)).close()
+    code = LOAD.format(sources=["gs://data/tweets"], out=str(tmp_path / "out"))
+    environment = {"STORAGE_EMULATOR_HOST": gcs, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+    assert run(code, **environment) == [ROWS]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.parquet"])
+def test_a_file_on_the_web(web, tmp_path, name):
+    folder, address = web
+    content = csv("word")
+    if name.endswith("parquet"):
+        import io
+
+        import pyarrow.csv
+        import pyarrow.parquet as pq
+
+        pq.write_table(pyarrow.csv.read_csv(io.BytesIO(content)), folder / name)
+    else:
+        (folder / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    config = LoadDatasetConfig(source=f"{address}/{name}?download=true")
+    assert load_dataset(config, tmp_path / "out").rows == {"train": 32, "validation": 4, "test": 4}
+
+
+def test_nothing_on_the_web(web):
+    _, address = web
+    with pytest.raises(ArgumentError, match="there is no data file here"):
+        read(f"{address}/nothing.csv", roles=["text"])
+    with pytest.raises(ArgumentError, match="source="):
+        read("http://127.0.0.1:9/a.csv", roles=["text"])
