@@ -21,7 +21,8 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _MARKS = {"pending": "·", "succeeded": "✓", "failed": "✗", "skipped": "-"}
 _STYLES = {"pending": "dim", "running": "cyan", "succeeded": "green", "failed": "bold red", "skipped": "dim"}
 _BAR_WIDTH = 14
-_SHOWN_METRICS = 3
+_RESULTS_WIDTH = 38  # beside the longest usual names in a terminal of 80 columns
+_PLAIN_RESULTS_WIDTH = 80
 _LONGEST_OUTPUT = 20
 _PLAIN_INTERVAL = 30.0  # seconds between progress lines of a task where nobody sees a bar move
 
@@ -140,7 +141,7 @@ def _detail(task: Task, progress: dict[str, Progress]) -> RenderableType:
     if task.state == "failed":
         return Text(task.error.partition("\n")[0], style="red")
     if task.state == "succeeded":
-        found = text.pairs(results(task), _SHOWN_METRICS)
+        found = text.pairs(results(task), _RESULTS_WIDTH)
         return Text(" · ".join(filter(None, ["from the cache" if task.cached else "", found])), style="dim")
     return Text("skipped" if task.state == "skipped" else "", style="dim")
 
@@ -163,7 +164,7 @@ def _change(task: Task) -> str:
     if task.state == "skipped":
         return "skipped"
     spent = "from the cache" if task.cached else f"in {_spent(task)}"
-    found = task.error if task.state == "failed" else text.pairs(results(task), _SHOWN_METRICS)
+    found = task.error if task.state == "failed" else text.pairs(results(task), _PLAIN_RESULTS_WIDTH)
     return f"{task.state} {spent}" + (f": {found}" if found else "")
 
 

@@ -11,6 +11,8 @@ from hfpc.console import catalog, run_view, signature, text
 from hfpc.registry import Version
 from hfpc.runs import Run
 
+_RESULTS_WIDTH = 36  # what is left of 80 columns beside a run's name, state and time
+
 
 def print_catalog(console: Console) -> None:
     """Every component and pipeline with its first line."""
@@ -46,7 +48,7 @@ def print_runs(console: Console, runs: list[Run]) -> None:
     for run in runs:
         colour = {"succeeded": "green", "failed": "red"}.get(run.state, "cyan")
         spent = text.duration(run.ended - run.started) if run.ended else ""
-        table.add_row(run.id, f"[{colour}]{run.state}[/]", spent, escape(text.pairs(main_results(run), 2)))
+        table.add_row(run.id, f"[{colour}]{run.state}[/]", spent, escape(text.pairs(main_results(run), _RESULTS_WIDTH)))
     console.print(table)
 
 
@@ -80,7 +82,7 @@ def print_models(console: Console, versions: list[Version]) -> None:
     table = _table("model", "version", "aliases", "metrics")
     for version in versions:
         metrics = version.manifest.model.metrics if version.manifest.model else {}
-        table.add_row(version.name, version.version, ", ".join(version.aliases), text.pairs(metrics, 2))
+        table.add_row(version.name, version.version, ", ".join(version.aliases), text.pairs(metrics, _RESULTS_WIDTH))
     console.print(table)
 
 

@@ -22,10 +22,16 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def pairs(values: dict[str, Any], most: int) -> str:
-    """The first `most` of the values, e.g. "accuracy 0.882 · macro_f1 0.881"."""
-    shown = [(name, number(value) if isinstance(value, int | float) else value) for name, value in values.items()]
-    return " · ".join(f"{name} {value}" for name, value in shown[:most])
+def pairs(values: dict[str, Any], width: int) -> str:
+    """As many of the first values as fit, at least one, e.g. "accuracy 0.882 · macro_f1 0.881"."""
+    line = ""
+    for name, value in values.items():
+        shown = number(value) if isinstance(value, int | float) else value
+        longer = f"{line} · " * bool(line) + f"{name.rpartition('/')[2]} {shown}"
+        if line and len(longer) > width:
+            break
+        line = longer
+    return line
 
 
 def path(place: Path) -> str:
