@@ -87,8 +87,8 @@ class Predictor:
         ]
 
     def _forward_all(self, inputs: Iterable[Mapping[str, Any]], count: int) -> Iterable[np.ndarray]:
-        """Logits of batches, in their order. A lone batch gets all cores."""
-        if count < 2 or self._cores < 2:
+        """Logits of batches, in their order. Batches that are fewer than the cores get all of them, by turns."""
+        if count < self._cores or self._cores < 2:
             return map(self._forward, inputs)
         return self._pool.map(self._forward, inputs)
 
