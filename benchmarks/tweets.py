@@ -9,10 +9,11 @@ BASE_MODEL = "sample:minilm"
 LABELS = ["negative", "positive"]
 
 
-def prepare(folder: Path, rows: int) -> tuple[Path, Path]:
+def prepare(folder: Path, rows: int, test_share: float = 0.1) -> tuple[Path, Path]:
     """Folders of `rows` negative and positive tweets: as text, and tokenized."""
     dataset, tokenized = folder / "dataset", folder / "tokenized"
     if not (tokenized / "hfpc.json").exists():
-        load_dataset(LoadDatasetConfig(source="sample:tweets", labels=LABELS, max_rows=rows), dataset)
+        config = LoadDatasetConfig(source="sample:tweets", labels=LABELS, max_rows=rows, test_share=test_share)
+        load_dataset(config, dataset)
         preprocess(PreprocessConfig(base_model=BASE_MODEL), dataset, tokenized)
     return dataset, tokenized

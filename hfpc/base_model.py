@@ -5,6 +5,8 @@ Only safetensors weights are ever read. A Hub model is pinned to the commit SHA 
 
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +66,32 @@ class BaseModel:
 
         refuse_pickle(self.folder)
         try:
-            return auto_model.from_pretrained(
-                self.folder, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options
-            )
+            with quiet():
+                return auto_model.from_pretrained(
+                    self.folder, use_safetensors=True, trust_remote_code=self.trust_remote_code, **options
+                )
         except (OSError, ValueError, SafetensorError) as error:
             raise ModelError(f"the model in {self.folder} does not load: {error}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the progress bars and load reports of Transformers out of the log.
+
+    Bars that redraw themselves fill a log file, and a base model never has the head that a report
+    would miss; what must not be missing is checked where it matters.
+    """
+    from transformers.utils import logging
+
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if shown:
+            logging.enable_progress_bar()
 
 
 def find(base_model: str, revision: str = "", *, trust_remote_code: bool = False, weights: bool = True) -> BaseModel:
@@ -85,6 +108,7 @@ def find(base_model: str, revision: str = "", *, trust_remote_code: bool = False
         ArgumentError: There is no such model, or a revision was given for something without any.
         ModelError: The model has no safetensors weights.
     """
+    base_model = base_model.removeprefix("file://")
     if base_model.startswith(samples.PREFIX):
         folder, revision = samples.model(base_model).locate(), _no_revision(base_model, revision)
     elif storage.is_uri(base_model):

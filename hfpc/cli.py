@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -165,7 +164,6 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict texts with a model."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # no bar for loading a model
     from hfpc.console import predictions
     from hfpc.serving.predict import predict as answer
 

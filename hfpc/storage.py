@@ -90,6 +90,16 @@ def copy_folder(source: Path, target: Path) -> None:
         shutil.copyfile(source / manifest.FILE_NAME, target / manifest.FILE_NAME)
 
 
+def make_folder(store: Any, path: str) -> None:
+    """Makes a folder where the store has such a thing.
+
+    An object store has none. There fsspec would make the bucket instead, also one that was mistyped.
+    """
+    protocols = {store.protocol} if isinstance(store.protocol, str) else set(store.protocol)
+    if protocols.isdisjoint(_EXTRAS):
+        store.makedirs(path, exist_ok=True)
+
+
 def upload(folder: Path, uri: str) -> None:
     """Copies a folder to a URI or path, `hfpc.json` last.
 
@@ -114,7 +124,7 @@ def upload(folder: Path, uri: str) -> None:
     for old in [record] * (record in found) + foreign:
         store.rm_file(old)
     for target, file in targets.items():
-        store.makedirs(target.rpartition("/")[0], exist_ok=True)
+        make_folder(store, target.rpartition("/")[0])
         store.put_file(str(file), target)
 
 

@@ -38,7 +38,7 @@ class Parts:
         self._root = ""
         if uri:
             self._store, self._root = storage.filesystem(uri, "output_uri")
-            self._store.makedirs(self._root, exist_ok=True)
+            storage.make_folder(self._store, self._root)
             if self._store.exists(self._at(manifest.FILE_NAME)):
                 self._store.rm_file(self._at(manifest.FILE_NAME))
 

@@ -46,7 +46,10 @@ class Predictor:
         self.tokenizer = base.tokenizer()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model = base.load(self.task.auto_model()).to(device).eval()
+        model, loading = base.load(self.task.auto_model(), output_loading_info=True)
+        if loading["missing_keys"]:
+            raise ModelError(f"{folder} lacks the weights {', '.join(sorted(loading['missing_keys']))}")
+        self.model = model.to(device).eval()
         kind = self.model.device.type
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH.get(kind, TOKENS_PER_BATCH["cuda"])
         self._cores = torch.get_num_threads() if kind == "cpu" else 1

@@ -1,6 +1,7 @@
 """README files of components and pipelines, generated from their signatures and docstrings."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 _TYPES = {"String": "str", "Integer": "int", "Float": "float", "Boolean": "bool", "List": "list", "Dict": "dict"}
@@ -87,7 +88,7 @@ def _draw(compiled: dict[str, Any], tasks: dict[str, Any], indent: str, lines: l
     ]
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     cells = [header, tuple("---" for _ in header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells)
 

@@ -177,7 +177,7 @@ class Checkpoints:
 
     def _try_writing(self, place: _Place) -> None:
         try:
-            place.store.makedirs(place.root, exist_ok=True)
+            storage.make_folder(place.store, place.root)
             place.store.pipe_file(f"{place.root}/README.txt", b"Checkpoints of a fine-tuning that is under way.\n")
         except Exception as error:
             raise ArgumentError("checkpoint_uri", place.location, f"nothing can be written there ({error})") from error

@@ -4,14 +4,13 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfpc import golden, manifest, storage, tasks
-from hfpc.base_model import BaseModel, find
+from hfpc.base_model import BaseModel, find, quiet
 from hfpc.errors import ArgumentError, DataError
 from hfpc.home import home
 from hfpc.manifest import Manifest, ModelRecord
@@ -110,7 +109,7 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
         )
     folder = home() / "checkpoints" / _key(config, arguments, data, base)
     arguments.output_dir = str(folder)
-    with _no_progress_bars(), locked(folder) if arguments.should_save else nullcontext():
+    with quiet(), locked(folder) if arguments.should_save else nullcontext():
         checkpoints = Checkpoints(folder, f"{config.checkpoint_uri}/{folder.name}" if config.checkpoint_uri else "")
         trainer = _trainer(config, arguments, data, base, tokenized, checkpoints)
         if arguments.should_save:
@@ -247,20 +246,6 @@ def _write_curves(curves: Path, history: list[dict[str, Any]]) -> None:
 
     curves.parent.mkdir(parents=True, exist_ok=True)
     curves.write_text(training_curves(history), encoding="utf-8")
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Progress is told in lines; bars that redraw themselves fill a log file."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _shared(value: Any) -> Any:

@@ -34,19 +34,66 @@ FILES = {
 ROWS = {"train": 90, "validation": 10, "test": 20}
 
 
-def test_a_folder_and_a_glob_on_s3(s3, run, tmp_path):
+CHECKPOINTS = """
+from pathlib import Path
+from hfpc.training.checkpoints import Checkpoints
+first, second = Checkpoints(Path({here!r}), {uri!r}), Checkpoints(Path({there!r}), {uri!r})
+for step in (1, 2, 3):
+    first.path(step).mkdir()
+    (first.path(step) / "weights").write_text(f"weights {{step}}")
+    first.complete(step, None)
+result = [(second.restore() / "weights").read_text()]
+second.remove()
+result.append(Checkpoints(Path({there!r}), {uri!r}).restore())
+"""
+UPLOAD = """
+from pathlib import Path
+from hfpc import storage
+storage.upload(Path({folder!r}), {uri!r})
+result = sorted(file.name for file in storage.download({uri!r}, Path({back!r})).iterdir())
+"""
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture
+def buckets(s3):
+    """S3's own client, with a bucket called `data`."""
     boto3 = pytest.importorskip("boto3")
-    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     client = boto3.client(
         "s3", endpoint_url=s3, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
     )
     client.create_bucket(Bucket="data")
+    return client
+
+
+def test_checkpoints_on_s3_are_found_by_another_machine_and_removed_at_the_end(s3, buckets, run, tmp_path):
+    code = CHECKPOINTS.format(here=str(tmp_path / "here"), there=str(tmp_path / "there"), uri="s3://data/checkpoints")
+    assert run(code, AWS_ENDPOINT_URL=s3, **KEYS) == ["weights 3", None]
+
+
+def test_a_folder_goes_to_s3_and_back(s3, buckets, run, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("weights", "hfpc.json"):
+        (folder / name).write_text(name)
+    code = UPLOAD.format(folder=str(folder), uri="s3://data/model", back=str(tmp_path / "back"))
+    assert run(code, AWS_ENDPOINT_URL=s3, **KEYS) == ["hfpc.json", "weights"]
+
+
+def test_a_mistyped_bucket_is_not_made(s3, buckets, run, tmp_path):
+    code = CHECKPOINTS.format(here=str(tmp_path / "here"), there=str(tmp_path / "there"), uri="s3://dta/checkpoints")
+    refused = run(code, AWS_ENDPOINT_URL=s3, **KEYS)
+    assert refused["error"] == "ArgumentError" and "checkpoint_uri='s3://dta/checkpoints'" in refused["message"]
+    assert "dta" not in [bucket["Name"] for bucket in buckets.list_buckets()["Buckets"]]
+
+
+def test_a_folder_and_a_glob_on_s3(s3, buckets, run, tmp_path):
     for name, content in FILES.items():
-        client.put_object(Bucket="data", Key=f"tweets/{name}", Body=content)
+        buckets.put_object(Bucket="data", Key=f"tweets/{name}", Body=content)
     sources = ["s3://data/tweets", "s3://data/tweets/*/part-*.csv.gz"]
     code = LOAD.format(sources=sources, out=str(tmp_path / "out"))
-    assert run(code, AWS_ENDPOINT_URL=s3, **keys) == [ROWS, ROWS]
-    missing = run(MISSING.format(source="s3://data/nothing"), AWS_ENDPOINT_URL=s3, **keys)
+    assert run(code, AWS_ENDPOINT_URL=s3, **KEYS) == [ROWS, ROWS]
+    missing = run(MISSING.format(source="s3://data/nothing"), AWS_ENDPOINT_URL=s3, **KEYS)
     assert missing["error"] == "ArgumentError" and "there is no data file here" in missing["message"]
 
 
