@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+UV := uv==0.13.9
 DEMO_HOME := $(CURDIR)/build/demo
 
 # Nothing below the set-up touches the network.
@@ -20,7 +21,7 @@ setup: $(READY) ## Make .venv with the locked versions
 # and each step of a pipeline is a process of its own.
 $(READY): pyproject.toml setup.py requirements/torch.txt requirements/lock.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m pip install --quiet $(UV)
 	$(BIN)/python -m pip install --quiet -r requirements/torch.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --compile-bytecode -r requirements/lock.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -29,7 +30,8 @@ $(READY): pyproject.toml setup.py requirements/torch.txt requirements/lock.txt
 demo: $(READY) ## Fine-tune, evaluate, register, deploy and test a tweet classifier; then ask it
 	rm -rf $(DEMO_HOME)
 	HFPC_HOME=$(DEMO_HOME) $(BIN)/hfpc run finetune_local --set name=tweets --set labels=negative,positive \
-	  --set max_rows=6000 --set epochs=1 --set 'min_metrics={"accuracy": 0.85}'
+	  --set max_rows=6000 --set epochs=1 --set learning_rate=2e-4 \
+	  --set 'min_metrics={"accuracy": 0.85}'
 	HFPC_HOME=$(DEMO_HOME) $(BIN)/hfpc predict tweets@champion --served "Hugging Face est incroyable !" \
 	  "I love how easy this is" "My flight was cancelled and nobody told me"
 

@@ -32,7 +32,7 @@ def main() -> None:
 
 def run(side: str, scratch: str) -> float:
     """Seconds that one side takes, process start included."""
-    settings = ["name=tweets", f"labels={','.join(LABELS)}", f"max_rows={ROWS}", "epochs=1"]
+    settings = ["name=tweets", f"labels={','.join(LABELS)}", f"max_rows={ROWS}", "epochs=1", "learning_rate=2e-4"]
     if side == "pipeline":
         command = [str(Path(sys.executable).parent / "hfpc"), "run", "finetune_local"]
         command += [word for setting in settings for word in ("--set", setting)]
@@ -64,7 +64,7 @@ def script(scratch: Path) -> None:
     )
     load_dataset(LoadDatasetConfig(source="sample:tweets", labels=LABELS, max_rows=ROWS), dataset)
     preprocess(PreprocessConfig(base_model=BASE_MODEL), dataset, tokenized)
-    finetune(FinetuneConfig(epochs=1), tokenized, model, scratch / "curves.html", scratch / "tensorboard")
+    finetune(FinetuneConfig(epochs=1, learning_rate=2e-4), tokenized, model, scratch / "curves.html", scratch / "tensorboard")
     evaluate(EvaluateConfig(), model, dataset, predictions, scratch / "report.html")
     comparison = compare_models(CompareModelsConfig(champion="tweets@champion"), predictions, dataset)
     assert comparison.decision == "promote", comparison.reasons
