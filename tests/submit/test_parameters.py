@@ -88,12 +88,22 @@ def test_a_missing_parameter_is_named():
         ({"max_latency_ms": 0}, "max_latency_ms"),
         ({"name": "no spaces allowed"}, "name"),
         ({"source": ""}, "source"),
+        ({"source_extra": {"delimeter": ";"}}, "source_extra"),
+        ({"training_extra": {"wieght_decay": 0.01}}, "training_extra"),
+        ({"validation_share": 1.5}, "validation_share"),
+        ({"precision": "fp8"}, "precision"),
     ],
 )
 def test_every_configuration_validates_before_the_run(spec, given, argument):
     with pytest.raises(ArgumentError) as caught:
         check(Graph(spec=spec, parameters=resolve(spec, given)))
     assert caught.value.argument == argument
+
+
+def test_another_training_seed_keeps_the_split(spec):
+    steps = {step.name.rpartition("/")[2]: step for step in Graph(spec=spec, parameters=resolve(spec, {})).steps}
+    assert steps["load-dataset"].inputs["seed"].origin == "split_seed"
+    assert steps["finetune"].inputs["seed"].origin == "seed"
 
 
 def test_the_defaults_pass(spec):
