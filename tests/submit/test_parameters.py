@@ -89,7 +89,6 @@ def test_a_missing_parameter_is_named():
         ({"name": "no spaces allowed"}, "name"),
         ({"source": ""}, "source"),
         ({"source_extra": {"delimeter": ";"}}, "source_extra"),
-        ({"training_extra": {"wieght_decay": 0.01}}, "training_extra"),
         ({"validation_share": 1.5}, "validation_share"),
         ({"precision": "fp8"}, "precision"),
     ],
@@ -104,6 +103,7 @@ def test_another_training_seed_keeps_the_split(spec):
     steps = {step.name.rpartition("/")[2]: step for step in Graph(spec=spec, parameters=resolve(spec, {})).steps}
     assert steps["load-dataset"].inputs["seed"].origin == "split_seed"
     assert steps["finetune"].inputs["seed"].origin == "seed"
+    assert steps["finetune"].inputs["extra"].origin == "training_extra"
 
 
 def test_the_defaults_pass(spec):
