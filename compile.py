@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from hfpc import components, pipelines
+from hfpc import components, images, pipelines
 from hfpc.submit import readme
 from hfpc.submit.compile import TARGETS, compile_all, compile_component, compile_pipeline
 
@@ -56,7 +56,7 @@ def generate() -> dict[Path, str]:
         compiled = Path(scratch) / "compiled.yaml"
         for name, spec in _specs(components).items():
             compile_component(name, compiled)
-            texts[ROOT / "components" / name / "component.yaml"] = compiled.read_text("utf-8")
+            texts[ROOT / "components" / name / "component.yaml"] = _with_default_images(compiled.read_text("utf-8"))
             texts[ROOT / "components" / name / "README.md"] = readme.component_readme(name, spec)
         for name, spec in _specs(pipelines).items():
             compile_pipeline(name, "vertex", compiled)
@@ -67,6 +67,11 @@ def generate() -> dict[Path, str]:
         page = readme.replace_section(page, folder, readme.index(_specs(package), folder))
     texts[ROOT / "README.md"] = page
     return texts
+
+
+def _with_default_images(text: str) -> str:
+    """What is committed does not depend on `HFPC_IMAGE_REPOSITORY`; what is built does."""
+    return text.replace(f"{images.REPOSITORY}/hfpc-", f"{images.DEFAULT_REPOSITORY}/hfpc-")
 
 
 def _specs(package: ModuleType) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 
 from hfpc import __version__
 
-REPOSITORY = os.environ.get("HFPC_IMAGE_REPOSITORY", "ghcr.io/hf-pipeline-components")
+DEFAULT_REPOSITORY = "ghcr.io/hf-pipeline-components"
+REPOSITORY = os.environ.get("HFPC_IMAGE_REPOSITORY") or DEFAULT_REPOSITORY
 
 CPU = f"{REPOSITORY}/hfpc-python-cpu:{__version__}"
