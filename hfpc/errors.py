@@ -2,9 +2,17 @@
 
 from typing import Any
 
+from hfpc.redaction import redacted
+
 
 class HfpcError(Exception):
-    """A mistake its reader can correct; printed without a stack trace by the command line."""
+    """A mistake its reader can correct; printed without a stack trace by the command line.
+
+    Secrets in the message, such as the signature in a URL, are masked.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*map(redacted, arguments))
 
 
 class ArgumentError(HfpcError, ValueError):
@@ -17,7 +25,7 @@ class ArgumentError(HfpcError, ValueError):
     """
 
     def __init__(self, argument: str, value: Any, fix: str) -> None:
-        super().__init__(f"{argument}={value!r}: {fix}")
+        super().__init__(f"{argument}={redacted(value, argument)!r}: {fix}")
         self.argument = argument
         self.value = value
         self.fix = fix

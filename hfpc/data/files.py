@@ -17,6 +17,8 @@ from hfpc.errors import ArgumentError, DataError
 
 SPLITS = ("train", "validation", "test")
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
+BLOCK_BYTES = 4 << 20
+"""Bytes read at once: more than a row has, and so few that several blocks fit into any memory."""
 
 _ENDINGS = {
     ".csv": "csv",

@@ -17,11 +17,8 @@ from pyarrow import csv as pa_csv
 from pyarrow import json as pa_json
 
 from hfpc.data import encodings
-from hfpc.data.files import DataFile
+from hfpc.data.files import BLOCK_BYTES, DataFile
 from hfpc.errors import DataError
-
-BLOCK_BYTES = 1 << 20
-"""Bytes read at once: large enough to be fast, small enough that a few fit into any memory."""
 
 REPAIRED = "rows with undecodable bytes repaired"
 MALFORMED = "malformed rows skipped"
@@ -62,7 +59,7 @@ def tables(
                         repairs[REPAIRED] += repaired
                         yield table
     except (pa.ArrowInvalid, EOFError, OSError) as error:
-        raise DataError(f"{file.path} cannot be read as {file.format}: {_explain(error)}") from error
+        raise DataError(f"{file.path} cannot be read as {file.format}: {_explain(error, block_bytes)}") from error
 
 
 def _csv(stream: Any, delimiter: str, repairs: Counter[str], block_bytes: int) -> Iterator[pa.Table]:
@@ -184,8 +181,8 @@ def _json_column(values: list[Any]) -> pa.Array:
         )
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: Exception, block_bytes: int) -> str:
     text = str(error)
     if "straddling" in text:
-        return "a quote is never closed, or a row is larger than the reader's block of 4 MB"
+        return f"a quote is never closed, or a row is larger than the {block_bytes:,} bytes read at once"
     return text

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from hfpc import storage, tasks
 from hfpc.data import splitting
+from hfpc.data.files import BLOCK_BYTES
 from hfpc.errors import ArgumentError, DataError
 from hfpc.manifest import DatasetRecord, Manifest
 from hfpc.progress import Reporter
+from hfpc.redaction import redacted
 from hfpc.tasks import Task
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class LoadDatasetConfig:
         splitting.check_shares(self.validation_share, self.test_share)
 
 
-def load_dataset(config: LoadDatasetConfig, out: Path, *, block_bytes: int = 1 << 20) -> DatasetRecord:
+def load_dataset(config: LoadDatasetConfig, out: Path, *, block_bytes: int = BLOCK_BYTES) -> DatasetRecord:
     """Reads a source, cleans it, splits it and writes it as a data set folder.
 
     Args:
@@ -200,7 +202,7 @@ def _write(
         progress.update(done)
     repairs[UNKNOWN_LABELS] += writer.close()
     return DatasetRecord(
-        source=source.location,
+        source=redacted(source.location),
         revision=source.revision,
         licence=source.licence,
         columns=dict(source.columns),

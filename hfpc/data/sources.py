@@ -106,7 +106,7 @@ def read(
     revision: str = "",
     columns: Mapping[str, str] | None = None,
     extra: Mapping[str, str] | None = None,
-    block_bytes: int = formats.BLOCK_BYTES,
+    block_bytes: int = files.BLOCK_BYTES,
 ) -> Source:
     """Finds a source; its rows are read when `batches` is iterated.
 

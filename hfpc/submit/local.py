@@ -33,7 +33,7 @@ from hfpc.submit.local_task import RUN_FOLDER
 from hfpc.submit.local_worker import SPEC_NAME
 from hfpc.submit.parameters import check, resolve
 from hfpc.submit.record import Record
-from hfpc.submit.redaction import redacted
+from hfpc.redaction import redacted
 
 Watch = Callable[[Run, dict[str, progress.Progress]], None]
 

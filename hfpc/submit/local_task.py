@@ -17,7 +17,7 @@ from typing import Any
 
 from hfpc.errors import HfpcError
 from hfpc.submit import events
-from hfpc.submit.redaction import redacted
+from hfpc.redaction import redacted
 
 RUN_FOLDER = "HFPC_LOCAL_RUN"
 

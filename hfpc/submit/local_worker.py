@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hfpc.submit import events
-from hfpc.submit.redaction import redacted
+from hfpc.redaction import redacted
 
 SPEC_NAME = "pipeline.yaml"
 

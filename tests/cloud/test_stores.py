@@ -8,7 +8,7 @@ import pytest
 
 from hfpc.data.load_dataset import LoadDatasetConfig, load_dataset
 from hfpc.data.sources import read
-from hfpc.errors import ArgumentError
+from hfpc.errors import ArgumentError, HfpcError
 
 LOAD = """
 from pathlib import Path
@@ -133,3 +133,22 @@ def test_nothing_on_the_web(web):
         read(f"{address}/nothing.csv", roles=["text"])
     with pytest.raises(ArgumentError, match="source="):
         read("http://127.0.0.1:9/a.csv", roles=["text"])
+
+
+def test_a_secret_in_an_address_reaches_no_file_and_no_message(web, tmp_path):
+    folder, address = web
+    (folder / "a.csv").write_bytes(csv("word"))
+    (folder / "broken.parquet").write_bytes(b"no parquet")
+    (folder / "unclear.bin").write_bytes(b"x")
+    secret = "?X-Amz-Signature=CANARYSECRET&sig=CANARYSECRET"
+    config = LoadDatasetConfig(source=f"{address}/a.csv{secret}")
+    record = load_dataset(config, tmp_path / "out")
+    assert record.source == f"{address}/a.csv?X-Amz-Signature=***&sig=***"
+    written = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    assert len(written) == 4
+    assert not [file for file in written if b"CANARYSECRET" in file.read_bytes()]
+    for name in ("nothing.csv", "broken.parquet", "unclear.bin"):
+        with pytest.raises(HfpcError) as caught:
+            load_dataset(LoadDatasetConfig(source=f"{address}/{name}{secret}"), tmp_path / "none")
+        assert name in str(caught.value)
+        assert "CANARYSECRET" not in str(caught.value)

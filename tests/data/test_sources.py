@@ -262,3 +262,23 @@ def test_an_unknown_sample_lists_the_known_ones():
 def test_a_hub_id_offline_is_an_error_that_says_so():
     with pytest.raises(ArgumentError, match="HF_HUB_OFFLINE"):
         rows_of("somebody/something")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_row_of_two_megabytes_is_read(tmp_path, ending):
+    text = "word " * 400_000
+    rows = [{"text": text, "label": "a"}, {"text": "short", "label": "b"}]
+    if ending == ".csv":
+        (tmp_path / "a.csv").write_text(f'text,label\n"{text}",a\nshort,b\n')
+    elif ending == ".jsonl":
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    source = read(str(tmp_path / f"a{ending}"), roles=["text", "label"])
+    assert [row for _, table in source.batches() for row in table.to_pylist()] == rows
+
+
+def test_a_row_larger_than_a_block_is_named_as_such(tmp_path):
+    (tmp_path / "a.csv").write_text('text,label\n"' + "word " * 1000 + '",a\n')
+    with pytest.raises(DataError, match="larger than the 1,000 bytes read at once"):
+        rows_of(tmp_path / "a.csv", block_bytes=1000)

@@ -8,7 +8,11 @@ MASK = "***"
 
 _SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|credentials?|(api|access|private)[_-]?key)$", re.I)
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)")
-_SIGNATURE_IN_URL = re.compile(r"(?<=[?&])((?:sig|signature|token|x-\w+-signature)=)[^&\s]+", re.I)
+_SIGNATURE_IN_URL = re.compile(
+    r"(?<=[?&])((?:[\w-]*[_-])?(?:sig|signature|token|secret|password|key|api_?key|credential|AWSAccessKeyId)=)"
+    r"[^&\s'\"#,)]+",
+    re.I,
+)
 _SHORTEST = 8  # a shorter value of an environment variable may occur in any text
 
 

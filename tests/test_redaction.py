@@ -1,4 +1,5 @@
-from hfpc.submit.redaction import redacted
+from hfpc.errors import ArgumentError, DataError
+from hfpc.redaction import redacted
 
 
 def test_parameters_named_like_a_secret():
@@ -14,6 +15,15 @@ def test_secrets_in_urls():
     assert redacted("https://me:pass@host/x and s3://bucket/x") == "https://***@host/x and s3://bucket/x"
     assert redacted("abfs://container@account.dfs.core.windows.net/x").startswith("abfs://container@account")
     assert redacted("https://h/x?sv=1&sig=abc%3D&x=1") == "https://h/x?sv=1&sig=***&x=1"
+    assert redacted("s='https://h/x?X-Amz-Signature=abc': no") == "s='https://h/x?X-Amz-Signature=***': no"
+    assert redacted("https://h/x?X-Amz-Security-Token=a/b&page=1") == "https://h/x?X-Amz-Security-Token=***&page=1"
+    assert redacted("https://h/x?AWSAccessKeyId=abc&monkey=1") == "https://h/x?AWSAccessKeyId=***&monkey=1"
+
+
+def test_errors_mask_secrets():
+    error = ArgumentError("source", "https://me:canary@host/x", "GET https://host/x?sig=canary failed")
+    assert str(error) == "source='https://***@host/x': GET https://host/x?sig=*** failed"
+    assert str(DataError("https://host/x?sig=canary is empty")) == "https://host/x?sig=*** is empty"
 
 
 def test_values_of_secret_environment_variables(monkeypatch):
