@@ -24,6 +24,7 @@ from typing import Any
 from hfpc import progress, runs
 from hfpc.errors import HfpcError
 from hfpc.home import home
+from hfpc.redaction import redacted
 from hfpc.runs import Run
 from hfpc.submit import events
 from hfpc.submit.find import find
@@ -33,7 +34,6 @@ from hfpc.submit.local_task import RUN_FOLDER
 from hfpc.submit.local_worker import SPEC_NAME
 from hfpc.submit.parameters import check, resolve
 from hfpc.submit.record import Record
-from hfpc.redaction import redacted
 
 Watch = Callable[[Run, dict[str, progress.Progress]], None]
 

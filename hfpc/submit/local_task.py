@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from hfpc.errors import HfpcError
-from hfpc.submit import events
 from hfpc.redaction import redacted
+from hfpc.submit import events
 
 RUN_FOLDER = "HFPC_LOCAL_RUN"
 

@@ -14,8 +14,8 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
-from hfpc.submit import events
 from hfpc.redaction import redacted
+from hfpc.submit import events
 
 SPEC_NAME = "pipeline.yaml"
 
