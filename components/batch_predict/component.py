@@ -19,6 +19,7 @@ def batch_predict(
     max_rows: int = 0,
     output_uri: str = "",
     extra: Dict[str, str] = {},
+    trust_remote_code: bool = False,
 ):
     """Predicts every row of a source with a model; memory does not grow with the source.
 
@@ -35,11 +36,13 @@ def batch_predict(
             Parquet file a chunk. Started again with the same arguments, chunks already there are
             not predicted again.
         extra: Rare settings, as of `load_dataset`.
+        trust_remote_code: Let the model's own Python code run, if it needs any.
 
     Returns:
         predictions: The source's columns with `prediction`, `score` and more as Parquet, and
             `hfpc.json`.
-        metrics: Rows predicted, rows without a prediction, and rows per second.
+        metrics: Rows predicted, rows without a prediction, and rows per second (reading, predicting
+            and writing, without loading the model).
     """
     from pathlib import Path
 
@@ -52,6 +55,7 @@ def batch_predict(
         max_rows=max_rows,
         output_uri=output_uri,
         extra=extra,
+        trust_remote_code=trust_remote_code,
     )
     result = batch_predict(config, Path(model.path), Path(predictions.path))
     for name, value in result.metrics.items():

@@ -18,6 +18,7 @@ def compare_models(
     min_metrics: Dict[str, float] = {},
     min_gain: float = 0.0,
     significance: float = 0.05,
+    trust_remote_code: bool = False,
 ) -> NamedTuple("Outputs", [("decision", str), ("reasons", str)]):
     """Compares a candidate with the champion on the same rows and decides which should serve.
 
@@ -32,6 +33,7 @@ def compare_models(
         min_gain: Least gain over the champion in the task's main metric, in its own unit.
         significance: Largest p-value of the paired test at which a gain counts as real; 1 takes
             any gain.
+        trust_remote_code: Let the champion's own Python code run, if it needs any.
 
     Returns:
         decision: `promote` or `keep`.
@@ -48,6 +50,7 @@ def compare_models(
         min_metrics=min_metrics,
         min_gain=min_gain,
         significance=significance,
+        trust_remote_code=trust_remote_code,
     )
     comparison = compare_models(config, Path(predictions.path), Path(dataset.path))
     for name, value in comparison.metrics.items():

@@ -34,6 +34,8 @@ class CompareModelsConfig:
             at all is never enough.
         significance: Largest p-value of the paired test at which a gain counts as real; 1 takes
             any gain.
+        trust_remote_code: Let the champion's own Python code run, if it needs any. Off, because such
+            code can do anything this process can.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -44,6 +46,7 @@ class CompareModelsConfig:
     min_metrics: Mapping[str, float] = field(default_factory=dict)
     min_gain: float = 0.0
     significance: float = 0.05
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if "@" in self.champion and "/" not in self.champion and not Path(self.champion).is_dir():
@@ -122,7 +125,7 @@ def compare_models(config: CompareModelsConfig, predictions: Path, dataset: Path
         if _fingerprint(folder) == candidate.model:
             reasons.append(f"the candidate is the same model as {name}")
             return Comparison(decision="keep", reasons=reasons, metrics=metrics)
-        champion = _measure(name, folder, test)
+        champion = _measure(name, folder, test, config.trust_remote_code)
     gain = value - champion.value
     p_value = significance.p_value(_row_scores(predictions, candidate), champion.row_scores)
     metrics |= {f"champion_{metric}": champion.value, "gain": gain, "p_value": p_value}
@@ -166,12 +169,12 @@ def _gained(
     return True, f"{start}: better"
 
 
-def _measure(name: str, folder: Path, test: HeldOut) -> _Champion:
+def _measure(name: str, folder: Path, test: HeldOut, trust_remote_code: bool) -> _Champion:
     content = manifest.read(folder, "model")
     if reason := held_out.mismatch(content, test):
         fix = "compare with another champion, or with none to begin anew"
         raise DataError(f"{name} cannot be measured on this data set: {reason}; {fix}")
-    predictor = Predictor(folder)
+    predictor = Predictor(folder, trust_remote_code=trust_remote_code)
     task, rows = predictor.task, test.rows(predictor.task)
     predictions, _ = held_out.predict(predictor, rows)
     scores = task.score(rows, predictions, predictor.label_names)
@@ -196,7 +199,7 @@ def _folder(config: CompareModelsConfig) -> Iterator[Path | None]:
         yield None
     elif storage.is_uri(champion):
         with tempfile.TemporaryDirectory() as scratch:
-            yield storage.local_folder(champion, Path(scratch))
+            yield storage.local_folder(champion, Path(scratch), "champion")
     elif Path(champion.removeprefix("file://")).is_dir():
         yield Path(champion.removeprefix("file://"))
     elif "@" in champion and "/" not in champion:

@@ -38,6 +38,8 @@ class EvaluateConfig:
         bootstrap_samples: Resamples behind each 95 % interval; 1,000 settle its ends to about a
             tenth of its width.
         seed: Seed of the resampling.
+        trust_remote_code: Let the model's own Python code run, if it needs any. Off, because such
+            code can do anything this process can.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -47,6 +49,7 @@ class EvaluateConfig:
     slice_columns: Sequence[str] = ()
     bootstrap_samples: int = 1000
     seed: int = 42
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if self.split not in _SPLITS:
@@ -82,7 +85,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, out: Path, repo
     test = held_out.read(dataset, config.split)
     held_out.refuse_mismatch(content, test)
     slices.check_columns(config.slice_columns, test.table, tasks.get(content.task))
-    predictor = Predictor(model)
+    predictor = Predictor(model, trust_remote_code=config.trust_remote_code)
     rows = test.rows(predictor.task)
     speed = latency(predictor, rows, config.seed)
     predictions, seconds = held_out.predict(predictor, rows)

@@ -36,6 +36,8 @@ class BatchPredictConfig:
         output_uri: Folder that the part files are also written to, and from which a run that was
             interrupted goes on; "" for none.
         extra: Rare settings of the reader: `format`, `encoding`, `delimiter`, `config`.
+        trust_remote_code: Let the model's own Python code run, if it needs any. Off, because such
+            code can do anything this process can.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -47,6 +49,7 @@ class BatchPredictConfig:
     max_rows: int = 0
     output_uri: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
         if self.max_rows < 0:
@@ -59,7 +62,8 @@ class BatchPrediction:
 
     Attributes:
         metrics: `rows`, `rows_without_prediction`, `rows_found_done` (by an earlier, interrupted
-            run), `rows_per_second` (of those predicted now), and what the reader repaired.
+            run), `rows_per_second` (of those predicted now: reading, predicting and writing them,
+            without loading the model), and what the reader repaired.
     """
 
     metrics: dict[str, float]
@@ -80,7 +84,7 @@ def batch_predict(
     Raises:
         ArgumentError: The source or one of its columns is not there, or an argument cannot be used.
         DataError: The source cannot be read, or a column is of a type that cannot be predicted.
-        ModelError: The model does not load.
+        ModelError: The model does not load, or needs code of its own that is not trusted.
     """
     from hfpc.data import sources
     from hfpc.inference.parts import Parts
@@ -115,23 +119,27 @@ def batch_predict(
 def _predict_all(
     config: BatchPredictConfig, source: "Source", model: Path, parts: "Parts", chunk_rows: int
 ) -> tuple[Counter[str], float]:
-    """Makes every part; returns the totals and the seconds spent predicting."""
+    """Makes every part; returns the totals and the seconds that new parts took, without loading the model."""
     totals = Counter({"rows": 0, "rows_without_prediction": 0, "rows_found_done": 0})
     reporter = Reporter("predicting rows", config.max_rows or None)
     predictor, seconds = None, 0.0
+    started = time.perf_counter()
     for chunk in chunks((table for _, table in source.batches()), chunk_rows, config.max_rows):
         missing = parts.reuse(chunk)
         if missing is None:
-            predictor = predictor or Predictor(model)
-            started = time.perf_counter()
+            if predictor is None:
+                loading = time.perf_counter()
+                predictor = Predictor(model, trust_remote_code=config.trust_remote_code)
+                started += time.perf_counter() - loading
             predicted, missing = predict_table(predictor, chunk)
-            seconds += time.perf_counter() - started
             parts.add(chunk, predicted, missing)
+            seconds += time.perf_counter() - started
         else:
             totals["rows_found_done"] += chunk.num_rows
         totals["rows"] += chunk.num_rows
         totals["rows_without_prediction"] += missing
         reporter.update(totals["rows"])
+        started = time.perf_counter()  # The next chunk is read from here on.
     return totals, seconds
 
 

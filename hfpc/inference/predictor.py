@@ -1,5 +1,6 @@
 """A model folder, loaded and ready to predict rows in length-sorted batches."""
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,13 +29,23 @@ class Predictor:
         folder: A model folder with `hfpc.json`.
         device: A torch device, or "auto" for the first GPU there is, else the CPU.
         tokens_per_batch: Padded tokens of one forward pass; None takes what suits the device.
+        trust_remote_code: Let the model's own Python code run, if it needs any. The caller says so,
+            not the folder: that may come from anywhere.
 
     Raises:
         DataError: `folder` is not a model folder of this library.
-        ModelError: Its weights do not load, or are not safetensors.
+        ModelError: Its weights do not load, or are not safetensors, or it needs code of its own
+            that is not trusted.
     """
 
-    def __init__(self, folder: Path, *, device: str = "auto", tokens_per_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "auto",
+        tokens_per_batch: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
         import torch
 
         self.manifest = manifest.read(folder, "model")
@@ -42,7 +53,13 @@ class Predictor:
         self.task = tasks.get(self.manifest.task)
         self.label_names = self.manifest.dataset.label_names
         self.max_length = self.manifest.model.max_length
-        base = BaseModel(folder=folder, revision="", trust_remote_code=self.manifest.model.trust_remote_code)
+        own_code = self.manifest.model.trust_remote_code
+        if own_code and not trust_remote_code:
+            raise ModelError(
+                f"{folder} needs Python code of its own, which could do anything this process can: "
+                "where you trust it, give trust_remote_code=True (such a model cannot be deployed or served yet)"
+            )
+        base = BaseModel(folder=folder, revision="", trust_remote_code=own_code)
         self.tokenizer = base.tokenizer()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -53,7 +70,7 @@ class Predictor:
         kind = self.model.device.type
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH.get(kind, TOKENS_PER_BATCH["cuda"])
         self._cores = torch.get_num_threads() if kind == "cpu" else 1
-        self._pool = ThreadPoolExecutor(self._cores, initializer=torch.set_num_threads, initargs=(1,))
+        self._pool = _one_core_each(self._cores)
 
     def predict(self, rows: Rows) -> list[Prediction]:
         """Predictions for rows, in their order.
@@ -91,7 +108,13 @@ class Predictor:
 
     def _forward_all(self, inputs: Iterable[Mapping[str, Any]], count: int) -> Iterable[np.ndarray]:
         """Logits of batches, in their order. Batches that are fewer than the cores get all of them, by turns."""
-        if count < self._cores or self._cores < 2:
+        import torch
+
+        if self._cores < 2:
+            return map(self._forward, inputs)
+        if count < self._cores:
+            # A thread that was started while a pool was being made may have one core.
+            torch.set_num_threads(self._cores)
             return map(self._forward, inputs)
         return self._pool.map(self._forward, inputs)
 
@@ -113,6 +136,27 @@ class Predictor:
         if not np.isfinite(logits).all():
             raise ModelError("the model gives numbers that are not finite: its training diverged, or it overflows")
         return logits
+
+
+def _one_core_each(cores: int) -> ThreadPoolExecutor:
+    """As many threads as cores, all started, that torch gives one core each.
+
+    What one thread sets is torch's default for every thread that comes later, so it is put back.
+    """
+    import torch
+
+    started = threading.Barrier(cores)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(cores)
+    if cores > 1:
+        for thread in [pool.submit(start) for _ in range(cores)]:
+            thread.result()
+        torch.set_num_threads(cores)
+    return pool
 
 
 def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:

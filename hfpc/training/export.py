@@ -38,6 +38,7 @@ def write_model(
     assert manifest.model is not None
     with storage.publishing(out) as folder:
         model.save_pretrained(folder)
+        tokenizer.model_max_length = manifest.model.max_length  # so that others cut where we do
         tokenizer.save_pretrained(folder)
         files = [file for file in folder.rglob("*") if file.is_file()]
         record = dataclasses.replace(manifest.model, fingerprint=storage.fingerprint(files, folder))
@@ -45,5 +46,6 @@ def write_model(
         (folder / HISTORY_FILE_NAME).write_text(json.dumps(history, indent=2) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
         manifest.write(folder)
-        golden.write(folder, golden_inputs, Predictor(folder).respond(golden_inputs))
+        predictor = Predictor(folder, trust_remote_code=record.trust_remote_code)
+        golden.write(folder, golden_inputs, predictor.respond(golden_inputs))
     return record

@@ -1,3 +1,4 @@
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -69,6 +70,66 @@ def test_other_threads_may_use_it_one_after_the_other(model, two_threads):
     for _ in range(3):
         with ThreadPoolExecutor(1) as thread:
             assert equal(thread.submit(predictor.predict, rows).result(), expected)
+
+
+def test_threads_that_come_later_have_all_cores(model, two_threads):
+    import torch
+
+    Predictor(model, tokens_per_batch=64).predict({"text": [row["text"] for row in make_texts(40)]})
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(torch.get_num_threads).result() == 2
+
+
+def test_a_single_request_has_all_cores_whatever_its_thread_had(model, two_threads):
+    import torch
+
+    def ask() -> int:
+        torch.set_num_threads(1)
+        predictor.predict({"text": ["love"]})
+        return torch.get_num_threads()
+
+    predictor = Predictor(model)
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(ask).result() == 2
+
+
+def test_a_folder_cannot_let_its_own_code_run(model, tmp_path):
+    """Whoever made the folder wrote its hfpc.json as well."""
+    folder = shutil.copytree(model, tmp_path / "model")
+    content = json.loads((folder / "hfpc.json").read_text())
+    content["model"]["trust_remote_code"] = True
+    (folder / "hfpc.json").write_text(json.dumps(content))
+    settings = json.loads((folder / "config.json").read_text())
+    settings["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForSequenceClassification": "own.OwnModel"}
+    settings["model_type"] = "own"
+    (folder / "config.json").write_text(json.dumps(settings))
+    ran = tmp_path / "ran"
+    (folder / "own.py").write_text(
+        f"""
+import pathlib
+from transformers import BertConfig, BertForSequenceClassification
+
+pathlib.Path({str(ran)!r}).touch()
+
+class OwnConfig(BertConfig):
+    model_type = "own"
+
+class OwnModel(BertForSequenceClassification):
+    config_class = OwnConfig
+"""
+    )
+    with pytest.raises(ModelError, match="where you trust it, give trust_remote_code=True"):
+        Predictor(folder)
+    assert not ran.exists()
+    expected = Predictor(model).predict({"text": ["love"]})
+    assert equal(Predictor(folder, trust_remote_code=True).predict({"text": ["love"]}), expected)
+    assert ran.exists()
+    content["model"]["trust_remote_code"] = False
+    ran.unlink()
+    (folder / "hfpc.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"does not load|no tokenizer that loads"):
+        Predictor(folder)
+    assert not ran.exists()
 
 
 def test_no_rows_give_no_predictions(model, tagging_model):
