@@ -1,7 +1,8 @@
 """Rows per second of `evaluate` and `batch_predict`, against `transformers.pipeline(batch_size=32)`.
 
 The same fine-tuned MiniLM, the same tweets and both cores, by turns in one process. Our figures are
-those the components log; `batch_predict` includes reading the source and writing Parquet.
+those the components log: `evaluate`'s is of predicting alone, `batch_predict`'s includes reading the
+source and writing Parquet. No figure includes loading the model.
 """
 
 import os

@@ -1,12 +1,14 @@
 """Part files of a batch prediction: one a chunk, each of which tells what it was made from."""
 
 import hashlib
+import json
 import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfpc import manifest, storage
+from hfpc.errors import ArgumentError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +28,7 @@ class Parts:
         model: Fingerprint of the model.
 
     Raises:
-        ArgumentError: `uri` cannot be used.
+        ArgumentError: `uri` cannot be used, or holds something else than a batch prediction.
     """
 
     def __init__(self, folder: Path, uri: str, *, model: str) -> None:
@@ -39,6 +41,10 @@ class Parts:
         if uri:
             self._store, self._root = storage.filesystem(uri, "output_uri")
             storage.make_folder(self._store, self._root)
+            if reason := self._foreign():
+                raise ArgumentError(
+                    "output_uri", uri, f"{reason}: give an empty folder, or an earlier batch prediction's"
+                )
             if self._store.exists(self._at(manifest.FILE_NAME)):
                 self._store.rm_file(self._at(manifest.FILE_NAME))
 
@@ -93,6 +99,32 @@ class Parts:
                 self._store.rm_file(path)
         self._store.put_file(str(self.folder / manifest.FILE_NAME), self._at(manifest.FILE_NAME))
 
+    def _foreign(self) -> str:
+        """Why the folder at the URI may not be written to; "" where it may."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        file = self._at(manifest.FILE_NAME)
+        if self._store.exists(file):
+            kind, batch = _content(self._store.cat_file(file))
+            return "" if batch else f"it holds {kind}"
+        paths = sorted(
+            path for path in self._store.ls(self._root, detail=False) if path.strip("/") != self._root.strip("/")
+        )
+        others = [path for path in paths if not _PART.fullmatch(path.rpartition("/")[2])]
+        if others:
+            return f"it holds {others[0].rpartition('/')[2]!r}"
+        # A split of a data set has parts of the same names.
+        for path in paths[:1]:
+            try:
+                with self._store.open(path) as stream:
+                    ours = _KEY in (pq.read_schema(stream).metadata or {})
+            except pa.ArrowInvalid:
+                continue  # Cut short when its writer was killed.
+            if not ours:
+                return "it holds Parquet files that batch_predict did not write"
+        return ""
+
     def _at(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
 
@@ -113,3 +145,14 @@ class Parts:
             writer.write_table(chunk)
         digest.update(sink.getvalue())
         return digest.hexdigest().encode()
+
+
+def _content(record: bytes) -> tuple[str, bool]:
+    """What the folder of an `hfpc.json` holds, and whether that is a batch prediction."""
+    try:
+        content = json.loads(record)
+        if content["kind"] != "predictions":
+            return f"a {content['kind']}", False
+        return "the predictions of evaluate", not content["predictions"]["split"]
+    except (ValueError, TypeError, KeyError):
+        return f"a {manifest.FILE_NAME} that cannot be read", False

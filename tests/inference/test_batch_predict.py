@@ -13,6 +13,7 @@ import pytest
 
 from hfpc import manifest
 from hfpc.errors import ArgumentError, DataError
+from hfpc.evaluation.evaluate import EvaluateConfig, evaluate
 from hfpc.inference.batch_predict import BatchPredictConfig, batch_predict, chunks
 from hfpc.inference.predictor import Predictor
 from tests.conftest import make_tagged, make_texts, save_model
@@ -150,6 +151,49 @@ def test_a_part_that_was_cut_short_is_made_again(model, tmp_path):
     result = batch_predict(config(file, output_uri=str(uri)), model, tmp_path / "out", chunk_rows=30)
     assert result.metrics["rows_found_done"] == 30
     assert part.read_bytes() == whole
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_folder_that_holds_something_else_is_left_as_it_is(model, dataset, tmp_path):
+    """A model, a split of a data set, what evaluate wrote, and somebody's notes."""
+    evaluated, notes = tmp_path / "evaluated", tmp_path / "notes"
+    evaluate(EvaluateConfig(bootstrap_samples=100), model, dataset, evaluated, tmp_path / "report.html")
+    notes.mkdir()
+    (notes / "notes.txt").write_text("mine")
+    file, before = write_csv(tmp_path / "tweets.csv", 5), {}
+    held = {
+        model: "a model",
+        dataset / "train": "Parquet files that batch_predict did not write",
+        evaluated: "the predictions of evaluate",
+        notes: "'notes.txt'",
+    }
+    for folder, what in held.items():
+        before[folder] = contents(folder)
+        assert before[folder]
+        with pytest.raises(ArgumentError, match=f"output_uri=.*it holds {what}: give an empty folder"):
+            batch_predict(config(file, output_uri=str(folder)), model, tmp_path / "out")
+    assert {folder: contents(folder) for folder in held} == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rate_covers_reading_and_writing_too(model, tmp_path):
+    """Short texts beside long notes: predicting is the least of the work."""
+    file, rows = tmp_path / "rows.csv", make_texts(40)
+    notes = [os.urandom(500_000).hex() for _ in rows]
+    file.write_text(
+        "".join(["text,note\n", *(f"{row['text']},{note}\n" for row, note in zip(rows, notes, strict=True))])
+    )
+    started = time.perf_counter()
+    result = batch_predict(BatchPredictConfig(source=str(file)), model, tmp_path / "out")
+    taken = time.perf_counter() - started
+    predictor = Predictor(model)
+    started = time.perf_counter()
+    predictor.predict({"text": [row["text"] for row in rows]})
+    predicting = time.perf_counter() - started
+    assert 3 * predicting < 40 / result.metrics["rows_per_second"] < taken
 
 
 KILLED = """
