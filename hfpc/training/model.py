@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from hfpc.base_model import BaseModel
+from hfpc.errors import ModelError
 from hfpc.tasks import Task
 
 LORA_DROPOUT = 0.05
@@ -22,7 +23,7 @@ def load(base: BaseModel, task: Task, label_names: Sequence[str], *, lora_rank: 
         seed: Seed of weights that the base model lacks: its head, and adapters.
 
     Raises:
-        ModelError: The base model does not load.
+        ModelError: The base model does not load, or some of its weights are missing or of another size.
     """
     import torch
     from transformers import set_seed
@@ -37,6 +38,7 @@ def load(base: BaseModel, task: Task, label_names: Sequence[str], *, lora_rank: 
         ignore_mismatched_sizes=True,  # a head for other labels is replaced
         output_loading_info=True,
     )
+    _refuse_random_weights(base, model.base_model_prefix, loading)
     # Otherwise BERT's weights would be saved under the names they had in 2018, which few other tools read.
     model._weight_conversions = None
     if not lora_rank:
@@ -60,6 +62,18 @@ def balanced_weights(labels: Any, label_count: int) -> list[float]:
     present = counts > 0
     weights = np.divide(counts.sum() / present.sum(), counts, out=np.ones(label_count), where=present)
     return [float(weight) for weight in weights]
+
+
+def _refuse_random_weights(base: BaseModel, prefix: str, loading: dict[str, Any]) -> None:
+    """Raises ModelError where the base itself would start from random weights; a head and a pooler may."""
+    absent = set(loading["missing_keys"]) | {key for key, *_ in loading["mismatched_keys"]}
+    wrong = sorted(key for key in absent if key.startswith(f"{prefix}.") and "pooler" not in key.split("."))
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ModelError(
+            f"{base.folder} lacks weights that fit its config.json ({', '.join(wrong[:3])}{more}), "
+            "and training would start from random ones: give a whole copy of the model"
+        )
 
 
 def _add_lora(model: Any, rank: int, fresh: set[str]) -> Any:
