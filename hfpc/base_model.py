@@ -4,7 +4,6 @@ Only safetensors weights are ever read. A Hub model is pinned to the commit SHA 
 """
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from hfpc import samples, storage
 from hfpc.errors import ArgumentError, ModelError
+from hfpc.home import home
 
 _TOKENIZER_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _WEIGHT_FILES = ("*.safetensors",)
@@ -94,6 +94,19 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def check(base_model: str, revision: str = "") -> None:
+    """Raises ArgumentError for a base model that cannot exist; nothing is looked up on a store or the Hub."""
+    place = base_model.removeprefix("file://")
+    if place.startswith(samples.PREFIX):
+        samples.model(place)
+    elif not storage.is_uri(place) and not Path(place).is_dir():
+        if place.startswith((".", "/", "~")) or not _HUB_ID.match(place):
+            fix = "give a folder that exists, a URI, a Hub id or sample:minilm"
+            raise ArgumentError("base_model", base_model, fix)
+        return
+    _no_revision(base_model, revision)
+
+
 def find(base_model: str, revision: str = "", *, trust_remote_code: bool = False, weights: bool = True) -> BaseModel:
     """Finds a base model and brings its files to this machine.
 
@@ -113,7 +126,7 @@ def find(base_model: str, revision: str = "", *, trust_remote_code: bool = False
         folder, revision = samples.model(base_model).locate(), _no_revision(base_model, revision)
     elif storage.is_uri(base_model):
         revision = _no_revision(base_model, revision)
-        folder = storage.local_folder(base_model, Path(tempfile.gettempdir()) / "hfpc-models")
+        folder = storage.local_folder(base_model, home() / "models", "base_model")
     elif Path(base_model).is_dir():
         folder, revision = Path(base_model), _no_revision(base_model, revision)
     else:

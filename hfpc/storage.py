@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hfpc import manifest
-from hfpc.errors import ArgumentError, MissingExtraError
+from hfpc.errors import ArgumentError, HfpcError, MissingExtraError
 
 _EXTRAS = {
     **dict.fromkeys(("gs", "gcs"), ("gcsfs", "google")),
@@ -19,6 +19,9 @@ _EXTRAS = {
     **dict.fromkeys(("http", "https"), ("aiohttp", "local")),
 }
 """Scheme to the package that reads it and the extra that brings the package."""
+
+_STORE_PACKAGES = ("aiohttp", "azure", "botocore", "gcsfs", "google")
+"""Top-level packages whose exceptions tell that a store refused or was not reached; so does OSError."""
 
 
 def is_uri(location: str) -> bool:
@@ -53,6 +56,21 @@ def filesystem(uri: str, argument: str = "uri") -> tuple[Any, str]:
 
 
 @contextmanager
+def reaching(uri: str, argument: str) -> Iterator[None]:
+    """Raises ArgumentError for what a store raises in the block: no credentials, no access, no answer."""
+    try:
+        yield
+    except HfpcError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _STORE_PACKAGES:
+            raise
+        reason = str(error) or type(error).__name__
+        fix = f"it cannot be used ({reason}); check the spelling, your credentials and what they allow"
+        raise ArgumentError(argument, uri, fix) from error
+
+
+@contextmanager
 def publishing(out: Path) -> Iterator[Path]:
     """Gives an empty folder to fill, and moves it to `out` only when the block ends well.
 
@@ -78,6 +96,17 @@ def publishing(out: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in UTF-8; a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.tmp")
+    try:
+        staging.write_text(text, encoding="utf-8")
+        os.replace(staging, path)
+    finally:
+        staging.unlink(missing_ok=True)
+
+
 def copy_folder(source: Path, target: Path) -> None:
     """Copies a folder of this machine, `hfpc.json` last; `target` is replaced.
 
@@ -100,27 +129,37 @@ def make_folder(store: Any, path: str) -> None:
         store.makedirs(path, exist_ok=True)
 
 
-def upload(folder: Path, uri: str) -> None:
+def upload(folder: Path, uri: str, argument: str = "uri") -> None:
     """Copies a folder to a URI or path, `hfpc.json` last.
 
     An artifact of this library that is there already is replaced: its `hfpc.json` goes first, so
     that no reader takes a mixture of both for a whole. Anything else that is there is not touched.
 
+    Args:
+        folder: What to copy.
+        uri: Where to.
+        argument: Name of the argument that `uri` came from, for the error.
+
     Raises:
-        ArgumentError: The folder has no files, or there are files at the URI that neither belong
-            to an artifact nor to this folder.
+        ArgumentError: The folder has no files, the store refused, or there are files at the URI
+            that neither belong to an artifact nor to this folder.
     """
     files = sorted((file for file in folder.rglob("*") if file.is_file()), key=_top_manifest_last(folder))
     if not files:
         raise ArgumentError("folder", str(folder), "there is no file in it to copy")
-    store, path = filesystem(uri)
+    with reaching(uri, argument):
+        _upload(folder, files, uri, argument)
+
+
+def _upload(folder: Path, files: list[Path], uri: str, argument: str) -> None:
+    store, path = filesystem(uri, argument)
     root = path.rstrip("/")
     targets = {f"{root}/{file.relative_to(folder).as_posix()}": file for file in files}
     record = f"{root}/{manifest.FILE_NAME}"
     found = set(store.find(root))
     foreign = sorted(found - set(targets) - {record})
     if foreign and record not in found:
-        raise ArgumentError("uri", uri, f"other files are there, e.g. {foreign[0]}: give an empty place")
+        raise ArgumentError(argument, uri, f"other files are there, e.g. {foreign[0]}: give an empty place")
     for old in [record] * (record in found) + foreign:
         store.rm_file(old)
     for target, file in targets.items():
@@ -128,48 +167,68 @@ def upload(folder: Path, uri: str) -> None:
         store.put_file(str(file), target)
 
 
-def download(uri: str, folder: Path) -> Path:
+def download(uri: str, folder: Path, argument: str = "uri") -> Path:
     """Copies the folder at a URI or path into `folder`, `hfpc.json` last, and returns `folder`.
 
+    Args:
+        uri: What to copy.
+        folder: Where to.
+        argument: Name of the argument that `uri` came from, for the error.
+
     Raises:
-        ArgumentError: There is nothing, or a single file, or a file whose name leads out of `folder`.
+        ArgumentError: There is nothing, or a single file, or a file whose name leads out of
+            `folder`, or the store refused.
     """
-    store, path = filesystem(uri)
+    with reaching(uri, argument):
+        _download(uri, folder, argument)
+    return folder
+
+
+def _download(uri: str, folder: Path, argument: str) -> None:
+    store, path = filesystem(uri, argument)
     root = path.rstrip("/")
     # Consoles of object stores mark a folder by an empty object whose name ends with a slash.
     files = [file for file in store.find(root) if not file.endswith("/")]
     if not files:
-        raise ArgumentError("uri", uri, "there is nothing at this location; check the spelling and your access")
+        raise ArgumentError(argument, uri, "there is nothing at this location; check the spelling and your access")
     if files == [root]:
-        raise ArgumentError("uri", uri, "this is a file; give the folder that holds it")
+        raise ArgumentError(argument, uri, "this is a file; give the folder that holds it")
     targets = {folder / file.removeprefix(root).lstrip("/"): file for file in files}
     for target, file in targets.items():
         if not target.resolve().is_relative_to(folder.resolve()):
-            raise ArgumentError("uri", uri, f"it holds {file!r}, a name that leads out of the folder")
+            raise ArgumentError(argument, uri, f"it holds {file!r}, a name that leads out of the folder")
     for target in sorted(targets, key=_top_manifest_last(folder)):
         target.parent.mkdir(parents=True, exist_ok=True)
         store.get_file(targets[target], str(target))
-    return folder
 
 
-def local_folder(location: str, cache: Path) -> Path:
+def local_folder(location: str, cache: Path, argument: str = "uri") -> Path:
     """A folder of this machine with the content of `location`: itself, or a download into `cache`.
 
     A download is kept under the names, sizes and dates of the files it is of: what is there already
     is not fetched again, and what changed at `location` is not mixed with what was there before.
+
+    Args:
+        location: A folder, or the URI of one.
+        cache: Where downloads are kept.
+        argument: Name of the argument that `location` came from, for the error.
+
+    Raises:
+        ArgumentError: Nothing is there, or the store refused.
     """
     if not is_uri(location):
         return Path(location.removeprefix("file://"))
     from filelock import FileLock
 
-    store, path = filesystem(location)
-    listing = sorted(map(str, store.find(path.rstrip("/"), detail=True).items()))
+    with reaching(location, argument):
+        store, path = filesystem(location, argument)
+        listing = sorted(map(str, store.find(path.rstrip("/"), detail=True).items()))
     target = cache / hashlib.sha256("\n".join([location, *listing]).encode()).hexdigest()[:32]
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.exists():
             with publishing(target) as staging:
-                download(location, staging)
+                download(location, staging, argument)
     return target
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -67,6 +68,16 @@ def test_publishing_replaces_what_was_there(tmp_path, before):
         write(staging, {"new": "2"})
     assert read(out) == {"new": "2"} and not out.is_symlink()
     assert read(other) == {"kept": "1"}
+
+
+def test_a_text_is_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "deep" / "page.html"
+    storage.write_text(file, "é")
+    assert file.read_bytes() == "é".encode()
+    with pytest.raises(UnicodeEncodeError):
+        storage.write_text(file, "begun" * 10_000 + "\ud800")
+    assert file.read_bytes() == "é".encode()
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_process_killed_while_it_fills_the_folder_leaves_none(tmp_path):
@@ -156,6 +167,19 @@ def test_a_folder_without_files_is_not_uploaded_in_silence(tmp_path, source):
 def test_nothing_at_a_location_is_an_error(uri, tmp_path):
     with pytest.raises(ArgumentError, match="there is nothing at this location"):
         storage.download(uri, tmp_path / "target")
+
+
+def test_an_error_names_the_argument_that_was_given(uri, tmp_path):
+    with pytest.raises(ArgumentError, match=f"^base_model={re.escape(repr(uri))}"):
+        storage.download(uri, tmp_path / "target", "base_model")
+    with pytest.raises(ArgumentError, match=r"^champion='memory://"):
+        storage.local_folder(f"memory://{uuid.uuid4().hex}", tmp_path / "cache", "champion")
+
+
+def test_a_store_that_refuses_is_an_error_with_a_fix(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArgumentError, match=r"^output_uri=.*it cannot be used \(.*your credentials"):
+        storage.upload(write(tmp_path / "ours", {"a": "1"}), f"{tmp_path}/file/inner", "output_uri")
 
 
 def test_a_file_is_not_a_folder(uri, tmp_path):

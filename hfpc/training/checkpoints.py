@@ -164,7 +164,7 @@ class Checkpoints:
         there = place.complete()
         for step in sorted(kept.keys() - there.keys()):
             place.forget(step)
-            storage.upload(self.path(step), f"{place.location}/checkpoint-{step}")
+            storage.upload(self.path(step), f"{place.location}/checkpoint-{step}", "checkpoint_uri")
             place.mark(step, kept[step])
         for old in there.keys() - kept.keys():
             place.forget(old)
@@ -172,7 +172,7 @@ class Checkpoints:
     def _download(self, step: int, marker: _Marker) -> None:
         assert self._copy is not None
         self._local.forget(step)
-        storage.download(f"{self._copy.location}/checkpoint-{step}", self.path(step))
+        storage.download(f"{self._copy.location}/checkpoint-{step}", self.path(step), "checkpoint_uri")
         self._local.mark(step, marker)
 
     def _try_writing(self, place: _Place) -> None:

@@ -87,6 +87,14 @@ def test_a_mistyped_bucket_is_not_made(s3, buckets, run, tmp_path):
     assert "dta" not in [bucket["Name"] for bucket in buckets.list_buckets()["Buckets"]]
 
 
+@pytest.mark.parametrize("keys", [KEYS, {"AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "us-east-1"}])
+def test_a_model_that_s3_does_not_give_names_its_argument(s3, buckets, run, keys):
+    """A bucket that is not there, and no credentials."""
+    code = "from hfpc.base_model import find\nresult = str(find('s3://nowhere/model'))"
+    refused = run(code, AWS_ENDPOINT_URL=s3, **keys)
+    assert refused["error"] == "ArgumentError" and refused["message"].startswith("base_model='s3://nowhere/model': ")
+
+
 def test_a_folder_and_a_glob_on_s3(s3, buckets, run, tmp_path):
     for name, content in FILES.items():
         buckets.put_object(Bucket="data", Key=f"tweets/{name}", Body=content)
