@@ -4,7 +4,7 @@ import dataclasses
 import fcntl
 import itertools
 import json
-import os
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,11 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from hfpc.errors import ArgumentError
+from hfpc import storage
+from hfpc.errors import ArgumentError, DataError
 from hfpc.home import home
 
 FILE_NAME = "run.json"
 _LOCK_NAME = ".lock"
+_log = logging.getLogger(__name__)
 
 State = Literal["pending", "running", "succeeded", "failed", "skipped"]
 
@@ -143,10 +145,7 @@ def locked(run_folder: Path) -> Iterator[None]:
 
 def write(run: Run) -> None:
     """Writes `run.json`; a reader sees the old one or the new one, never a part."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    staging = run.folder / f".{FILE_NAME}"
-    staging.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n", encoding="utf-8")
-    os.replace(staging, run.folder / FILE_NAME)
+    storage.write_text(run.folder / FILE_NAME, json.dumps(dataclasses.asdict(run), indent=2) + "\n")
 
 
 def read(run_id: str) -> Run:
@@ -154,19 +153,30 @@ def read(run_id: str) -> Run:
 
     Raises:
         ArgumentError: There is no such run.
+        DataError: Its record was damaged, or is of another version of this library.
     """
+    file = folder(run_id) / FILE_NAME
     try:
-        content = json.loads((folder(run_id) / FILE_NAME).read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        content["tasks"] = tuple(_task(task) for task in content["tasks"])
+        run = Run(**content)
     except FileNotFoundError:
         raise ArgumentError("run", run_id, "there is no such run; `hfpc runs` lists them") from None
-    content["tasks"] = tuple(_task(task) for task in content["tasks"])
-    run = Run(**content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{file} cannot be read ({error}): remove its folder, or use the version that wrote it"
+        ) from error
     return _abandoned(run) if run.state == "running" and not _is_locked(run.folder) else run
 
 
 def all_runs() -> list[Run]:
-    """All runs of this machine, newest first."""
-    found = [read(file.parent.name) for file in (home() / "runs").glob(f"*/{FILE_NAME}")]
+    """All runs of this machine, newest first. One whose record is damaged is left out with a warning."""
+    found = []
+    for file in sorted((home() / "runs").glob(f"*/{FILE_NAME}")):
+        try:
+            found.append(read(file.parent.name))
+        except DataError as error:
+            _log.warning("a run is left out: %s", error)
     return sorted(found, key=lambda run: run.started, reverse=True)
 
 
