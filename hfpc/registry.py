@@ -10,6 +10,7 @@ needs no lock, and a crash at any moment leaves the registry as it was before or
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
@@ -28,6 +29,7 @@ _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _ALIASES = "aliases.json"
 _CARD = "README.md"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +145,23 @@ def aliases(name: str, registry: str = "") -> dict[str, Alias]:
 
 
 def versions(registry: str = "") -> list[Version]:
-    """Every version of every model: by name, the newest first."""
+    """Every version of every model: by name, the newest first. One that is damaged is left out with a warning."""
     found = []
     for models in sorted(folder(registry).glob("*/versions")):
         name = models.parent.name
-        named = aliases(name, registry)
+        try:
+            named = aliases(name, registry)
+        except DataError as error:
+            _log.warning("%s", error)
+            named = {}
         for number in sorted(_numbers(name, registry), reverse=True):
             place = version_folder(name, str(number), registry)
             own = tuple(sorted(alias for alias, entry in named.items() if entry.version == str(number)))
-            content = manifest.read(place, "model")
+            try:
+                content = manifest.read(place, "model")
+            except DataError as error:
+                _log.warning("version %s of %s is left out: %s", number, name, error)
+                continue
             found.append(Version(name=name, version=str(number), folder=place, manifest=content, aliases=own))
     return found
 
@@ -177,7 +187,7 @@ def register(model: Path, *, name: str, registry: str = "", metrics: Mapping[str
     own = fingerprint(model)
     with _writing(name, registry):
         for number in sorted(_numbers(name, registry)):
-            if fingerprint(version_folder(name, str(number), registry)) == own:
+            if _holds(version_folder(name, str(number), registry), own):
                 return str(number)
         taken = {int(entry.version) for entry in aliases(name, registry).values()}
         version = str(max(_numbers(name, registry) | taken, default=0) + 1)
@@ -189,8 +199,8 @@ def register(model: Path, *, name: str, registry: str = "", metrics: Mapping[str
     return version
 
 
-def move_alias(name: str, alias: str, version: str, registry: str = "") -> Alias:
-    """Makes an alias name a version, and returns what it names now and named before.
+def move_alias(name: str, alias: str, version: str, registry: str = "") -> tuple[Alias, bool]:
+    """Makes an alias name a version; returns what it names now and named before, and whether it moved.
 
     Moving it to where it is changes nothing, not even what it named before.
 
@@ -203,10 +213,11 @@ def move_alias(name: str, alias: str, version: str, registry: str = "") -> Alias
     with _writing(name, registry):
         entries = aliases(name, registry)
         current = entries.get(alias)
-        if current is None or current.version != version:
+        moved = current is None or current.version != version
+        if moved:
             entries[alias] = Alias(version=version, previous=current.version if current else "")
             _write_aliases(name, entries, registry)
-    return entries[alias]
+    return entries[alias], moved
 
 
 def restore_alias(name: str, alias: str, version: str, previous: str, registry: str = "") -> None:
@@ -274,6 +285,15 @@ def _writing(name: str, registry: str) -> Iterator[None]:
 def _numbers(name: str, registry: str) -> set[int]:
     places = (folder(registry) / name / "versions").glob("*")
     return {int(place.name) for place in places if _VERSION.fullmatch(place.name)}
+
+
+def _holds(place: Path, wanted: str) -> bool:
+    """Whether a version is the model with this fingerprint; a damaged one is none."""
+    try:
+        return fingerprint(place) == wanted
+    except DataError as error:
+        _log.warning("a damaged version is passed over: %s", error)
+        return False
 
 
 def _verify(model: Path, copy: Path) -> None:

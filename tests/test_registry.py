@@ -74,9 +74,12 @@ def test_an_alias_moves_and_knows_what_it_named_before(tmp_path, place):
     for seed in (1, 2):
         registry.register(make_model(tmp_path / str(seed), seed), name="tweets", registry=place)
     assert registry.find("tweets@champion", place) is None
-    assert registry.move_alias("tweets", "champion", "1", place).previous == ""
-    assert registry.move_alias("tweets", "champion", "2", place).previous == "1"
-    assert registry.move_alias("tweets", "champion", "2", place).previous == "1"  # a retried step
+    assert registry.move_alias("tweets", "champion", "1", place)[0].previous == ""
+    assert registry.move_alias("tweets", "champion", "2", place)[0].previous == "1"
+    assert registry.move_alias("tweets", "champion", "2", place) == (
+        registry.Alias(version="2", previous="1"),
+        False,
+    )  # a retry
     assert registry.find("tweets@champion", place) == registry.find("tweets@2", place)
     registry.restore_alias("tweets", "champion", "1", "", place)
     assert registry.find("tweets@champion", place).name == "2"  # moved on since: stays
@@ -290,3 +293,17 @@ def test_a_version_keeps_its_metrics_when_the_model_comes_again_with_others(tmp_
     dataclasses.replace(record, model=dataclasses.replace(record.model, metrics={})).write(model)
     registry.register(model, name="tweets", registry=place, metrics={"test/accuracy": 0.6})
     assert manifest.read(registry.find("tweets@1", place)).model.metrics["test/accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("damage", ["hfpc.json", "aliases.json"])
+def test_a_damaged_record_hides_no_other_and_blocks_no_registration(tmp_path, place, caplog, damage):
+    for seed in (1, 2):
+        registry.register(make_model(tmp_path / str(seed), seed), name="tweets", registry=place)
+    registry.register(make_model(tmp_path / "other"), name="names", registry=place)
+    damaged = Path(place, "tweets", "versions", "1", damage) if damage == "hfpc.json" else Path(place, "tweets", damage)
+    damaged.write_text("{")
+    left = [("names", "1"), ("tweets", "2")] + ([("tweets", "1")] if damage == "aliases.json" else [])
+    assert [(version.name, version.version) for version in registry.versions(place)] == left
+    assert f"{damaged} cannot be read" in caplog.text
+    if damage == "hfpc.json":
+        assert registry.register(make_model(tmp_path / "3", 3), name="tweets", registry=place) == "3"

@@ -22,17 +22,12 @@ def deploy_local(
         alias: The alias to move.
 
     Returns:
-        endpoint: Its metadata name the registry, the model, the alias, the version, and the
-            version that served before ("" for none).
+        endpoint: Its metadata name the registry, the model, the alias, the version, the
+            version that served before ("" for none), and whether the alias was moved.
     """
     from hfpc.sinks import local
 
-    deployed = local.deploy(
-        registry=registered.metadata["registry"],
-        name=registered.metadata["name"],
-        version=registered.metadata["version"],
-        alias=alias,
-    )
+    deployed = local.deploy(**local.registered(registered.metadata), alias=alias)
     endpoint.uri = deployed.uri
     endpoint.metadata.update(
         platform="local",
@@ -41,4 +36,5 @@ def deploy_local(
         alias=deployed.alias,
         version=deployed.version,
         previous_version=deployed.previous_version,
+        moved=deployed.moved,
     )

@@ -23,7 +23,8 @@ def test_endpoint(
         endpoint: An endpoint from `deploy_local`.
         max_latency_ms: Most milliseconds that 95 of 100 requests may take, one at a time.
         requests: Requests to send; the golden ones are repeated until there are as many.
-        roll_back: When the test fails, put the alias back to the version that served before.
+        roll_back: When the test fails, put the alias back to the version that served before, if
+            `deploy_local` moved it.
 
     Returns:
         metrics: Requests sent, latency percentiles in milliseconds.

@@ -23,8 +23,9 @@ class TestEndpointConfig:
             default is what a person takes for an immediate answer.
         requests: Requests that are timed, one input each; the golden ones are repeated until there
             are as many. Each golden request is sent once before, to warm up.
-        roll_back: When the test fails, put the alias back to the version that served before. Off,
-            because a test should change what it tests only when told to.
+        roll_back: When the test fails for any reason, put the alias back to the version that served
+            before, if this deployment moved it. Off, because a test should change what it tests
+            only when told to.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -59,8 +60,8 @@ def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> En
 
     Args:
         config: What is asked of it.
-        endpoint: `platform`, `registry`, `name`, `alias`, `version` and `previous_version`, as
-            `deploy_local` gives them. A server that runs is asked; if there is none, one is started
+        endpoint: `platform`, `registry`, `name`, `alias`, `version`, `previous_version` and `moved`,
+            as `deploy_local` gives them. A server that runs is asked; if there is none, one is started
             for the test.
 
     Raises:
@@ -71,8 +72,9 @@ def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> En
         raise ArgumentError("endpoint", endpoint.get("platform"), "give an endpoint from deploy_local")
     try:
         return _test(config, endpoint)
-    except EndpointError as error:
-        if not config.roll_back:
+    except Exception as error:
+        # A version that served already before this deployment did not come with it.
+        if not config.roll_back or not endpoint.get("moved"):
             raise
         name, alias, previous = endpoint["name"], endpoint["alias"], endpoint["previous_version"]
         local_registry.restore_alias(name, alias, endpoint["version"], previous, endpoint["registry"])

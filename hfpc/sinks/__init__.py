@@ -37,6 +37,7 @@ class Endpoint:
         version: The version that serves.
         alias: The alias that serves it.
         previous_version: The version that served before; "" for none.
+        moved: Whether deploying moved the alias; False where the version served already.
     """
 
     uri: str
@@ -45,3 +46,4 @@ class Endpoint:
     version: str
     alias: str
     previous_version: str
+    moved: bool

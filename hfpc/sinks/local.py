@@ -1,6 +1,7 @@
 """This machine: the local registry, whose aliases `hfpc serve` follows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,26 @@ from hfpc import golden, manifest
 from hfpc import registry as local_registry
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import Endpoint, RegisteredModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterLocalModelConfig:
+    """Where a model is registered.
+
+    Attributes:
+        name: Name of the model: letters, digits, `-`, `_`, `.`.
+        registry: Folder of the registry; "" means `$HFPC_HOME/registry`.
+
+    Raises:
+        ArgumentError: A value cannot be used.
+    """
+
+    name: str
+    registry: str = ""
+
+    def __post_init__(self) -> None:
+        local_registry.check_name(self.name)
+        local_registry.folder(self.registry)
 
 
 def register(model: Path, predictions: Path | None, *, name: str, registry: str = "") -> RegisteredModel:
@@ -37,6 +58,19 @@ def register(model: Path, predictions: Path | None, *, name: str, registry: str 
     )
 
 
+def registered(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The registry, name and version in the metadata of an artifact, as `deploy` takes them.
+
+    Raises:
+        ArgumentError: It is no artifact of `register_local_model`.
+    """
+    try:
+        return {key: str(metadata[key]) for key in ("registry", "name", "version")}
+    except KeyError as error:
+        fix = f"give a model from register_local_model; this one has no {error} in its metadata"
+        raise ArgumentError("registered", dict(metadata), fix) from None
+
+
 def deploy(*, registry: str = "", name: str, version: str, alias: str = "champion") -> Endpoint:
     """Moves an alias to a version, once the version has answered its golden requests.
 
@@ -54,14 +88,15 @@ def deploy(*, registry: str = "", name: str, version: str, alias: str = "champio
     local_registry.check_alias(alias)
     local_registry.check_version(name, version, registry)
     _check_golden(local_registry.version_folder(name, version, registry))
-    moved = local_registry.move_alias(name, alias, version, registry)
+    named, moved = local_registry.move_alias(name, alias, version, registry)
     return Endpoint(
         uri=str(local_registry.folder(registry) / name),
         registry=str(local_registry.folder(registry)),
         name=name,
         version=version,
         alias=alias,
-        previous_version=moved.previous,
+        previous_version=named.previous,
+        moved=moved,
     )
 
 

@@ -70,9 +70,9 @@ def urls(registered):
         yield found
 
 
-def endpoint(deployed) -> dict[str, str]:
+def endpoint(deployed) -> dict[str, str | bool]:
     """The metadata that `deploy_local` gives its artifact."""
-    names = ("registry", "name", "alias", "version", "previous_version")
+    names = ("registry", "name", "alias", "version", "previous_version", "moved")
     return {"platform": "local", **{name: getattr(deployed, name) for name in names}}
 
 
@@ -184,6 +184,32 @@ def test_a_failing_test_puts_the_alias_back_when_told_to(urls, registered):
     with pytest.raises(EndpointError, match=r"(?s)over max_latency_ms.*tweets@trial means version 1 again"):
         test_endpoint(too_strict, endpoint(deployed))
     assert registry.find("tweets@trial").name == "1"
+
+
+def test_any_failure_puts_the_alias_back(registered):
+    """The golden requests are gone, which is not the endpoint's fault."""
+    local.deploy(name="tweets", version="1", alias="trial2")
+    deployed = local.deploy(name="tweets", version="2", alias="trial2")
+    file = registry.find("tweets@2") / "golden.json"
+    kept = file.read_bytes()
+    file.unlink()
+    try:
+        with pytest.raises(EndpointError, match=r"(?s)golden\.json.*tweets@trial2 means version 1 again"):
+            test_endpoint(TestEndpointConfig(roll_back=True), endpoint(deployed))
+    finally:
+        file.write_bytes(kept)
+    assert registry.find("tweets@trial2").name == "1"
+
+
+def test_an_alias_that_this_deployment_did_not_move_stays(registered):
+    for version in ("1", "2"):
+        local.deploy(name="tweets", version=version, alias="trial3")
+    again = local.deploy(name="tweets", version="2", alias="trial3")
+    assert (again.moved, again.previous_version) == (False, "1")
+    too_strict = TestEndpointConfig(max_latency_ms=0.001, requests=3, roll_back=True)
+    with pytest.raises(EndpointError, match=r"over max_latency_ms=0\.001: [^\n]*$"):
+        test_endpoint(too_strict, endpoint(again))
+    assert registry.find("tweets@trial3").name == "2"
 
 
 def test_an_endpoint_that_answers_otherwise_fails(urls, registered, tmp_path):

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,11 @@ def test_a_version_is_deployed_replaced_and_put_back(request, tmp_path, place, k
     local.register(changed(model, tmp_path / "second", "2" * 64), None, name="m", registry=place)
     first = local.deploy(registry=place, name="m", version="1")
     assert (first.name, first.version, first.alias, first.previous_version) == ("m", "1", "champion", "")
-    assert local.deploy(registry=place, name="m", version="1") == first
+    assert first.moved
+    assert local.deploy(registry=place, name="m", version="1") == replace(first, moved=False)
     second = local.deploy(registry=place, name="m", version="2")
     assert second.previous_version == "1"
-    assert local.deploy(registry=place, name="m", version="2") == second  # a retry after a crash
+    assert local.deploy(registry=place, name="m", version="2") == replace(second, moved=False)  # a retry after a crash
     local.undeploy(first)  # it does not serve any more
     assert registry.find("m@champion", place).name == "2"
     local.undeploy(second)
@@ -137,6 +139,16 @@ def test_what_cannot_be_deployed_is_named(place, model, arguments, argument):
     local.deploy(registry=place, name="m", version="1")
     with pytest.raises(ArgumentError, match=argument):
         local.deploy(**{"registry": place, "name": "m", "version": "1", **arguments})
+
+
+def test_a_model_that_is_not_registered_is_named():
+    with pytest.raises(ArgumentError, match=r"registered=.*give a model from register_local_model.*'registry'"):
+        local.registered({"base_model": "sample:minilm", "fingerprint": "0" * 64})
+    assert local.registered({"registry": "r", "name": "m", "version": "1", "fingerprint": "0"}) == {
+        "registry": "r",
+        "name": "m",
+        "version": "1",
+    }
 
 
 def test_arguments_are_checked_before_anything_slow_is_imported(tmp_path):
