@@ -13,6 +13,7 @@ from typing import Any, Literal
 from hfpc.errors import DataError
 
 FILE_NAME = "hfpc.json"
+_PACKAGE = "hf-pipeline-components"
 
 Kind = Literal["dataset", "tokenized", "model", "predictions"]
 
@@ -152,6 +153,7 @@ def read(folder: Path, kind: Kind | None = None) -> Manifest:
         DataError: There is no `hfpc.json`, it cannot be read, or it is of another kind.
     """
     file = folder / FILE_NAME
+    content = None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("kind") not in _RECORDS or not content.get(content["kind"]):
@@ -165,10 +167,25 @@ def read(folder: Path, kind: Kind | None = None) -> Manifest:
             f"{folder} has no {FILE_NAME}: it was not written by hfpc, or its writing was cut short"
         ) from None
     except (TypeError, ValueError) as error:
+        if newer := _newer_version(content):
+            raise DataError(
+                f"{file} was written by hf-pipeline-components {newer}, newer than the one here: install that version"
+            ) from error
         raise DataError(f"{file} cannot be read ({error}): make the artifact again") from error
     if kind is not None and manifest.kind != kind:
         raise DataError(f"{folder} holds a {manifest.kind}, but a {kind} is needed here")
     return manifest
+
+
+def _newer_version(content: Any) -> str:
+    """The version of this library that wrote a manifest, if it is newer than this one; "" otherwise."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        written, own = content["versions"][_PACKAGE], installed_versions()[_PACKAGE]
+        return str(written) if Version(written) > Version(own) else ""
+    except (KeyError, TypeError, InvalidVersion):
+        return ""
 
 
 def installed_versions() -> dict[str, str]:
@@ -176,7 +193,7 @@ def installed_versions() -> dict[str, str]:
     from importlib import metadata
 
     versions = {}
-    for name in ("hf-pipeline-components", "transformers", "torch", "tokenizers", "datasets"):
+    for name in (_PACKAGE, "transformers", "torch", "tokenizers", "datasets"):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -73,3 +73,11 @@ def test_an_unknown_field_is_an_error_and_not_lost_in_silence(tmp_path):
     (tmp_path / "hfpc.json").write_text(json.dumps({**content, "colour": "blue"}))
     with pytest.raises(DataError, match="colour"):
         manifest.read(tmp_path)
+
+
+def test_a_manifest_of_a_newer_version_says_what_to_install(tmp_path):
+    content = dataclasses.asdict(Manifest(kind="model", task="text-classification", model=MODEL))
+    newer = {**content, "colour": "blue", "versions": {"hf-pipeline-components": "999.1"}}
+    (tmp_path / "hfpc.json").write_text(json.dumps(newer))
+    with pytest.raises(DataError, match=r"written by hf-pipeline-components 999\.1, newer .* install that version"):
+        manifest.read(tmp_path)
