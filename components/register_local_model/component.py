@@ -29,9 +29,10 @@ def register_local_model(
     """
     from pathlib import Path
 
-    from hfpc.sinks import local
+    from hfpc.sinks.local import RegisterLocalModelConfig, register
 
-    version = local.register(Path(model.path), Path(predictions.path), name=name, registry=registry)
+    config = RegisterLocalModelConfig(name=name, registry=registry)
+    version = register(Path(model.path), Path(predictions.path), name=config.name, registry=config.registry)
     registered.uri = version.uri
     registered.framework = "transformers"
     registered.metadata.update(

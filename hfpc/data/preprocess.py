@@ -50,6 +50,7 @@ class PreprocessConfig:
     def __post_init__(self) -> None:
         if not self.base_model:
             raise ArgumentError("base_model", self.base_model, "give sample:minilm, a folder, a URI or a Hub id")
+        base_model.check(self.base_model, self.revision)
         if self.max_length != 0 and self.max_length < LEAST_LENGTH:
             raise ArgumentError(
                 "max_length", self.max_length, f"give at least {LEAST_LENGTH} tokens, or 0 to choose from the data"

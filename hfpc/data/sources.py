@@ -162,6 +162,8 @@ def check(
     """Raises ArgumentError for arguments that cannot be used, before anything is read."""
     if not source:
         raise ArgumentError("source", source, "give sample:tweets, a Hub id, or a URI or path")
+    if source.startswith(samples.PREFIX):
+        samples.dataset(source)
     for role in columns:
         if role not in roles:
             raise ArgumentError("columns", dict(columns), f"unknown role {role!r}; the task has {', '.join(roles)}")

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from hfpc.errors import ArgumentError
-from hfpc.submit.graph import Graph, Spec, Step
+from hfpc.submit.graph import Graph, Spec, Step, Value
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -57,6 +57,7 @@ def check(graph: Graph) -> None:
     Raises:
         ArgumentError: Names the pipeline's parameter, where the value comes from one.
     """
+    composed: list[ArgumentError] = []
     for step in graph.steps:
         config = _config_class(step)
         if config is None:
@@ -68,8 +69,15 @@ def check(graph: Graph) -> None:
         try:
             config(**{name: step.inputs[name].value for name in names})
         except ArgumentError as error:
-            origin = step.inputs[error.argument].origin if error.argument in step.inputs else ""
-            raise ArgumentError(origin or error.argument, error.value, error.fix) from error
+            given = step.inputs.get(error.argument, Value())
+            told = ArgumentError(given.origin or error.argument, error.value, error.fix)
+            # Of f"{name}@champion", the step that takes `name` itself can say more.
+            if given.origin and given.value != graph.parameters[given.origin]:
+                composed.append(told)
+                continue
+            raise told from error
+    if composed:
+        raise composed[0]
 
 
 def _config_class(step: Step) -> Any:

@@ -87,6 +87,15 @@ def test_a_missing_parameter_is_named():
         ({"min_gain": -1}, "min_gain"),
         ({"max_latency_ms": 0}, "max_latency_ms"),
         ({"name": "no spaces allowed"}, "name"),
+        ({"name": "team/tweets"}, "name"),
+        ({"registry": "gs://bucket/registry"}, "registry"),
+        ({"min_metrics": {"accurcy": 0.9}}, "min_metrics"),
+        ({"base_model": "sample:none"}, "base_model"),
+        ({"base_model": "./no-such-folder"}, "base_model"),
+        ({"base_model": "no-such-folder/"}, "base_model"),
+        ({"base_model": "a/b/c"}, "base_model"),
+        ({"base_revision": "main"}, "base_revision"),
+        ({"source": "sample:none"}, "source"),
         ({"source": ""}, "source"),
         ({"source_extra": {"delimeter": ";"}}, "source_extra"),
         ({"validation_share": 1.5}, "validation_share"),
@@ -96,7 +105,7 @@ def test_a_missing_parameter_is_named():
 def test_every_configuration_validates_before_the_run(spec, given, argument):
     with pytest.raises(ArgumentError) as caught:
         check(Graph(spec=spec, parameters=resolve(spec, given)))
-    assert caught.value.argument == argument
+    assert (caught.value.argument, caught.value.value) == (argument, given[argument])
 
 
 def test_another_training_seed_keeps_the_split(spec):
