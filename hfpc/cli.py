@@ -71,7 +71,9 @@ def describe(name: Annotated[str, typer.Argument(help="Name of a component or pi
 
 @app.command("compile")
 def compile_(
-    name: Annotated[str, typer.Argument(help="Name of a component or pipeline; all if left out.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Name of a component or pipeline, or file.py:function; all if left out.")
+    ] = "",
     target: Annotated[str, typer.Option(help="vertex or kubeflow.")] = "vertex",
     output: Annotated[Path | None, typer.Option(help="File to write; a folder if NAME is left out.")] = None,
 ) -> None:
@@ -84,9 +86,10 @@ def compile_(
         files = compiler.compile_all(target, folder)
         print(f"wrote {len(files)} files below {folder}")
         return
-    name = name.replace("-", "_")
-    file = output or Path(f"{name}.yaml")
-    if catalog.kind_of(name) == "components":
+    is_own = ".py:" in name or name.endswith((".yaml", ".yml"))
+    name = name if is_own else name.replace("-", "_")
+    file = output or Path(f"{name.rpartition(':')[2]}.yaml")
+    if not is_own and catalog.kind_of(name) == "components":
         compiler.compile_component(name, file)
     else:
         compiler.compile_pipeline(name, target, file)

@@ -89,6 +89,10 @@ def test_compile_one_and_all(tmp_path, monkeypatch):
     assert hfpc_command("compile", "finetune").output == "wrote finetune.yaml\n"
     assert hfpc_command("compile", "finetune-local", "--output", "x/y.yaml").exit_code == 0
     assert (tmp_path / "x" / "y.yaml").exists()
+    assert hfpc_command("compile", f"{TOY}:chain").output == "wrote chain.yaml\n"
+    assert hfpc_command("run", "chain.yaml", "--dry-run").output == "add\nmeasure\nread\n"
+    assert "it is compiled already" in hfpc_command("compile", "chain.yaml").output
+    assert "did you mean chain" in hfpc_command("compile", f"{TOY}:chian").output
     assert hfpc_command("compile", "--target", "kubeflow").exit_code == 0
     assert (tmp_path / "build" / "kubeflow" / "pipelines" / "finetune_local.yaml").exists()
     assert hfpc_command("compile", "--target", "airflow").exit_code == 1

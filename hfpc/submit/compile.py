@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.submit.find import definition
 
 TARGETS = ("vertex", "kubeflow")
 
@@ -21,14 +22,17 @@ def compile_component(name: str, path: Path) -> None:
     Raises:
         ArgumentError: There is no such component.
     """
-    _compile(_named("hfpc.components", name), path)
+    components = import_module("hfpc.components")
+    if name not in components.__all__:
+        raise ArgumentError("name", name, f"give one of {', '.join(components.__all__)}")
+    _compile(getattr(components, name), path)
 
 
 def compile_pipeline(name: str, target: str, path: Path) -> None:
     """Writes the YAML of a pipeline.
 
     Args:
-        name: Name of the pipeline, e.g. "finetune_local".
+        name: A name in `hfpc.pipelines`, e.g. "finetune_local", or `file.py:function`.
         target: "vertex" or "kubeflow". A file for Vertex is one YAML document.
         path: YAML file to write; its folder is made.
 
@@ -38,7 +42,9 @@ def compile_pipeline(name: str, target: str, path: Path) -> None:
     """
     if target not in TARGETS:
         raise ArgumentError("target", target, f"give one of {', '.join(TARGETS)}")
-    pipeline = _named("hfpc.pipelines", name)
+    if name.endswith((".yaml", ".yml")):
+        raise ArgumentError("name", name, "it is compiled already; give a pipeline's name or file.py:function")
+    pipeline = definition(name)
     # Kubernetes settings (secrets, volumes, workspaces) become a second YAML document.
     if target == "vertex" and pipeline.platform_spec.platforms:
         raise HfpcError(
@@ -62,15 +68,8 @@ def compile_all(target: str, folder: Path) -> list[Path]:
     return files
 
 
-def _named(package_name: str, name: str) -> Any:
-    package = import_module(package_name)
-    if name not in package.__all__:
-        raise ArgumentError("name", name, f"give one of {', '.join(package.__all__)}")
-    return getattr(package, name)
-
-
-def _compile(definition: Any, path: Path) -> None:
+def _compile(compilable: Any, path: Path) -> None:
     from kfp import compiler
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(definition, str(path))
+    compiler.Compiler().compile(compilable, str(path))

@@ -22,15 +22,22 @@ def find(pipeline: str) -> Spec:
     """
     from google.protobuf import json_format  # type: ignore[import-untyped]
 
-    if pipeline.endswith((".yaml", ".yml")):
-        definition = _compiled(Path(pipeline))
-    elif ".py:" in pipeline:
-        path, _, function = pipeline.rpartition(":")
-        definition = _function(Path(path), function)
-    else:
-        definition = _named(pipeline)
-    spec: Spec = json_format.MessageToDict(definition.pipeline_spec)
+    spec: Spec = json_format.MessageToDict(definition(pipeline).pipeline_spec)
     return spec
+
+
+def definition(pipeline: str) -> Any:
+    """The pipeline as an object of kfp, from what `find` takes.
+
+    Raises:
+        ArgumentError: There is no such pipeline.
+    """
+    if pipeline.endswith((".yaml", ".yml")):
+        return _compiled(Path(pipeline))
+    if ".py:" in pipeline:
+        path, _, function = pipeline.rpartition(":")
+        return _function(Path(path), function)
+    return _named(pipeline)
 
 
 def _named(name: str) -> Any:
