@@ -49,14 +49,23 @@ class CompareModelsConfig:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        if "@" in self.champion and "/" not in self.champion and not Path(self.champion).is_dir():
-            registry.check_reference(self.champion, "champion")
+        registry.folder(self.registry)
+        place = self.champion.removeprefix("file://")
+        if place and not storage.is_uri(place) and not Path(place).is_dir():
+            if "@" not in place or "/" in place:
+                fix = "give a model folder or URI, NAME@ALIAS or NAME@VERSION, or nothing"
+                raise ArgumentError("champion", self.champion, fix)
+            registry.check_reference(place, "champion")
+        known = _known_metrics() if self.min_metrics else set()
         for name, value in self.min_metrics.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 fix = f"give a number for {name!r}"
                 raise ArgumentError("min_metrics", dict(self.min_metrics), fix)
             if name in _LOWER_IS_BETTER:
                 fix = f"{name} is better when it is lower, so a least value would be wrong"
+                raise ArgumentError("min_metrics", dict(self.min_metrics), fix)
+            if name not in known:
+                fix = f"there is no {name!r}; there are {', '.join(sorted(known))}"
                 raise ArgumentError("min_metrics", dict(self.min_metrics), fix)
         if not 0 <= self.min_gain < math.inf:
             raise ArgumentError("min_gain", self.min_gain, "give a number of at least 0")
@@ -131,6 +140,15 @@ def compare_models(config: CompareModelsConfig, predictions: Path, dataset: Path
     metrics |= {f"champion_{metric}": champion.value, "gain": gain, "p_value": p_value}
     better, reason = _gained(config, metric, gain, p_value, champion)
     return Comparison(decision=_decision(reached and better), reasons=[*reasons, reason], metrics=metrics)
+
+
+def _known_metrics() -> set[str]:
+    """Names of the metrics that a least value can be for, over all tasks."""
+    found = {"roc_auc", "rows_per_second"}
+    for task in map(tasks.get, tasks.names()):
+        sums = task.score({role: [] for role in task.columns}, [], ["a", "b"]).sums.sum(axis=0)
+        found |= {f"{name}{bound}" for name in task.metrics(sums) for bound in ("", "_low", "_high")}
+    return found
 
 
 def _decision(promote: bool) -> Literal["promote", "keep"]:

@@ -236,7 +236,9 @@ def _sums(true_tags: list[list[str]], predicted_tags: list[list[str]], names: Se
         counts.append((len(expected & given), len(given), len(expected)))
     rows = np.repeat(np.arange(len(true_tags)), [len(tags) for tags in true_tags])
     words = metrics.tally_rows(_ids(true_tags, names), _ids(predicted_tags, names), rows, len(true_tags), len(names))
-    return np.concatenate([np.array(counts, dtype=int).reshape(-1, 3), words.reshape(len(words), -1)], axis=1)
+    return np.concatenate(
+        [np.array(counts, dtype=int).reshape(-1, 3), words.reshape(len(words), 3 * len(names))], axis=1
+    )
 
 
 def _ids(tags: list[list[str]], names: Sequence[str]) -> np.ndarray:
