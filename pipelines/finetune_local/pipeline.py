@@ -115,6 +115,7 @@ def finetune_local(
         min_metrics=min_metrics,
         min_gain=min_gain,
         significance=significance,
+        trust_remote_code=trust_remote_code,
     )
     comparison.set_display_name("Compare with the champion").set_caching_options(False)
     with dsl.If(comparison.outputs["decision"] == "promote", name="if better"):

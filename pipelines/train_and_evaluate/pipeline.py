@@ -110,6 +110,7 @@ def train_and_evaluate(
         model=training.outputs["model"],
         dataset=loading.outputs["dataset"],
         slice_columns=slice_columns,
+        trust_remote_code=trust_remote_code,
         seed=seed,
     ).set_display_name("Evaluate")
     outputs = NamedTuple("Outputs", dataset=Dataset, model=Model, predictions=Dataset)
