@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import tempfile
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
         tokenized: Folder from `preprocess`.
         out: Folder of the model to make.
         curves: HTML file to make, with the loss and the validation metrics over the steps.
-        tensorboard: Folder of TensorBoard event files to make.
+        tensorboard: Folder of TensorBoard event files to make; like all else it appears at the end.
 
     Returns:
         The model's record, in every process where several train together.
@@ -97,6 +98,7 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
         ModelError: The base model does not load, or is not in safetensors.
     """
     from hfpc.training.arguments import training_arguments
+    from hfpc.training.trainer import TensorBoardEvents
 
     data = manifest.read(tokenized, "tokenized")
     assert data.dataset is not None and data.tokenized is not None
@@ -109,11 +111,15 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
         )
     folder = home() / "checkpoints" / _key(config, arguments, data, base)
     arguments.output_dir = str(folder)
-    with quiet(), locked(folder) if arguments.should_save else nullcontext():
+    with (
+        quiet(),
+        locked(folder) if arguments.should_save else nullcontext(),
+        tempfile.TemporaryDirectory(prefix="hfpc-events-") as events,
+    ):
         checkpoints = Checkpoints(folder, f"{config.checkpoint_uri}/{folder.name}" if config.checkpoint_uri else "")
         trainer = _trainer(config, arguments, data, base, tokenized, checkpoints)
         if arguments.should_save:
-            trainer.add_callback(_events(tensorboard))
+            trainer.add_callback(TensorBoardEvents(Path(events)))
         trainer.train(resume_from_checkpoint=_shared(checkpoints.restore() if arguments.should_save else None))
         record = _record(config, data, _validation_metrics(trainer) if validated else {})
         if arguments.should_save:
@@ -121,6 +127,8 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
                 trainer, config, base, dataclasses.replace(data, kind="model", model=record), tokenized, out
             )
             _write_curves(curves, trainer.state.log_history)
+            with storage.publishing(tensorboard) as staging:
+                shutil.copytree(events, staging, dirs_exist_ok=True)
             checkpoints.remove()
         return _shared(record)
 
@@ -191,15 +199,6 @@ def _trainer(
     return trainer
 
 
-def _events(tensorboard: Path) -> Any:
-    """Writes events into an empty folder; what a killed attempt left there would show steps twice."""
-    from hfpc.training.trainer import TensorBoardEvents
-
-    shutil.rmtree(tensorboard, ignore_errors=True)
-    tensorboard.mkdir(parents=True)
-    return TensorBoardEvents(tensorboard)
-
-
 def _validation_metrics(trainer: "FinetuneTrainer") -> dict[str, float]:
     """Metrics of the weights that were kept; they were nearly always measured during the training."""
     kept = trainer.state.best_global_step or trainer.state.global_step
@@ -244,8 +243,7 @@ def _write(
 def _write_curves(curves: Path, history: list[dict[str, Any]]) -> None:
     from hfpc.reports.training_curves import training_curves
 
-    curves.parent.mkdir(parents=True, exist_ok=True)
-    curves.write_text(training_curves(history), encoding="utf-8")
+    storage.write_text(curves, training_curves(history))
 
 
 def _shared(value: Any) -> Any:

@@ -65,6 +65,11 @@ def test_the_folder_is_an_ordinary_transformers_model(trained):
     classify = pipeline("text-classification", model=str(trained[1] / "model"))
     assert classify("i love this wonderful day")[0]["label"] == "positive"
     assert classify("my phone is terrible and i hate it")[0]["label"] == "negative"
+    cutting = pipeline("text-classification", model=str(trained[1] / "model"), truncation=True)  # as on the card
+    [long] = cutting(["love " * 29 + "hate awful terrible sad " * 50])
+    assert long["label"] == "positive"
+    [ours] = Predictor(trained[1] / "model").respond(["love " * 29 + "hate awful terrible sad " * 50])
+    assert long["score"] == pytest.approx(ours[0]["score"], abs=1e-5)
     assert not [file for file in (trained[1] / "model").iterdir() if file.suffix in (".bin", ".pt", ".pth")]
     assert "bert.embeddings.LayerNorm.weight" in load_file(trained[1] / "model" / "model.safetensors")
 
@@ -229,6 +234,13 @@ def test_a_data_set_without_training_rows_is_refused(tokenized, home, tmp_path):
     with pytest.raises(DataError, match="has no training rows"):
         run(tmp_path / "tokenized", tmp_path)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_training_that_diverges_leaves_nothing_half_written(tokenized, home, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ModelError, match="not finite"):
+        run(tokenized, tmp_path / "out", learning_rate=1e30, epochs=1)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_pickle_weights_are_refused(tokenized, home, tmp_path):
