@@ -113,12 +113,14 @@ def _introduction(manifest: Manifest, model: ModelRecord, dataset: DatasetRecord
 
 
 def _usage(task: str) -> str:
+    # The pipeline for tokens always cuts, and does not take the argument.
+    cut = ", truncation=True" if task == "text-classification" else ""
     return f"""## How to use
 
 ```python
 from transformers import pipeline
 
-predict = pipeline("{task}", model="path/to/this/folder")
+predict = pipeline("{task}", model="path/to/this/folder"{cut})
 print(predict("The text to look at."))
 ```
 

@@ -63,7 +63,7 @@ def test_the_text_holds_the_facts():
         "| Latency, median |  | 5.3 ms |",
         "Input beyond 40 tokens is not read. That cut 1.2 % of the rows",
         "positive is 10.0 % of the training labels",
-        'pipeline("text-classification"',
+        'pipeline("text-classification", model="path/to/this/folder", truncation=True)',
     ):
         assert fact in card, fact
 
