@@ -92,10 +92,10 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, out: Path, repo
     speed["rows_per_second"] = len(predictions) / seconds
     scores = predictor.task.score(rows, predictions, predictor.label_names)
     evaluation = _evaluation(config, predictor, test, scores, speed)
+    page = evaluation_report(evaluation)  # before anything is published, should it fail
     with storage.publishing(out) as staging:
         _write(staging, evaluation, predictor, test, predictions, scores)
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(evaluation_report(evaluation), encoding="utf-8")
+    storage.write_text(report, page)
     return evaluation
 
 
