@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import hfpc
+from hfpc.errors import ArgumentError
 from hfpc.home import home
 
 DISTRIBUTION = "hf-pipeline-components"
@@ -120,9 +121,10 @@ def _torch() -> Iterator[Finding]:
 def _space() -> Iterator[Finding]:
     import psutil
 
-    place = next(folder for folder in (home(), *home().parents) if folder.exists())
+    kept = _home()
+    place = next(folder for folder in (kept, *kept.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    found = f"{free / _GIB:.0f} GiB free at {home()}"
+    found = f"{free / _GIB:.0f} GiB free at {kept}"
     fix = "" if free >= _LEAST_DISK else "make room, or set HFPC_HOME to a folder on a larger disk"
     yield Finding(what="disk", found=found, level="problem" if fix else "ok", fix=fix)
     available = psutil.virtual_memory().available
@@ -134,7 +136,7 @@ def _space() -> Iterator[Finding]:
 
 def _access() -> Iterator[Finding]:
     cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    for what, folder, variable in (("HFPC_HOME", home(), "HFPC_HOME"), ("Hugging Face cache", cache, "HF_HOME")):
+    for what, folder, variable in (("HFPC_HOME", _home(), "HFPC_HOME"), ("Hugging Face cache", cache, "HF_HOME")):
         if _is_writable(folder):
             yield Finding(what=what, found=str(folder))
         else:
@@ -147,6 +149,14 @@ def _access() -> Iterator[Finding]:
         yield Finding(what="HF_TOKEN", found="not set", level="note", fix=fix)
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         yield Finding(what="Hugging Face Hub", found="offline (HF_HUB_OFFLINE=1)", level="note")
+
+
+def _home() -> Path:
+    """The folder of `hfpc`, also where it cannot be used: a check tells that."""
+    try:
+        return home()
+    except ArgumentError as error:
+        return Path(error.value).absolute()
 
 
 def _is_writable(folder: Path) -> bool:

@@ -33,5 +33,5 @@ def _temporary() -> Path:
     folder = Path(tempfile.gettempdir(), f"hfpc-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise ArgumentError("HFPC_HOME", "", f"set it to a folder that can be written; {folder} is somebody else's")
+        raise ArgumentError("HFPC_HOME", str(folder), "this folder is somebody else's: set it to one of your own")
     return folder
