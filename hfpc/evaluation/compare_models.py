@@ -13,12 +13,14 @@ import numpy as np
 from hfpc import manifest, registry, storage, tasks
 from hfpc.errors import ArgumentError, DataError
 from hfpc.evaluation import held_out, significance
-from hfpc.evaluation.evaluate import PREDICTIONS, ROW_SCORE
+from hfpc.evaluation.evaluate import MAIN_SUMS, NOT_SEEN, PREDICTIONS
 from hfpc.evaluation.held_out import HeldOut
 from hfpc.inference.predictor import Predictor
 from hfpc.manifest import PredictionsRecord
 
-_LOWER_IS_BETTER = ("calibration_error", "latency_ms_p50", "latency_ms_p95")
+_LOWER_IS_BETTER = ("calibration_error", "latency_ms_p50", "latency_ms_p95", NOT_SEEN)
+
+_OTHER_DATA = "the champion was trained on another version of the data, so it may have seen some of these rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +93,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Champion:
-    """A champion: how to call it, its fingerprint, the main metric, and its row scores."""
+    """A champion: how to call it, the main metric, its main sums, and whether it is of the same data."""
 
     name: str
     value: float
-    row_scores: np.ndarray
+    main_sums: np.ndarray
+    same_data: bool
 
 
 def compare_models(config: CompareModelsConfig, predictions: Path, dataset: Path) -> Comparison:
@@ -136,10 +139,15 @@ def compare_models(config: CompareModelsConfig, predictions: Path, dataset: Path
             return Comparison(decision="keep", reasons=reasons, metrics=metrics)
         champion = _measure(name, folder, test, config.trust_remote_code)
     gain = value - champion.value
-    p_value = significance.p_value(_row_scores(predictions, candidate), champion.row_scores)
+    p_value = significance.p_value(
+        tasks.get(content.task).main_value, _main_sums(predictions, candidate), champion.main_sums
+    )
     metrics |= {f"champion_{metric}": champion.value, "gain": gain, "p_value": p_value}
     better, reason = _gained(config, metric, gain, p_value, champion)
-    return Comparison(decision=_decision(reached and better), reasons=[*reasons, reason], metrics=metrics)
+    reasons.append(reason)
+    if not champion.same_data:
+        reasons.append(_OTHER_DATA)
+    return Comparison(decision=_decision(reached and better), reasons=reasons, metrics=metrics)
 
 
 def _known_metrics() -> set[str]:
@@ -196,17 +204,22 @@ def _measure(name: str, folder: Path, test: HeldOut, trust_remote_code: bool) ->
     task, rows = predictor.task, test.rows(predictor.task)
     predictions, _ = held_out.predict(predictor, rows)
     scores = task.score(rows, predictions, predictor.label_names)
-    value = float(task.metrics(scores.sums.sum(axis=0))[task.main_metric])
-    return _Champion(name, value, scores.row_scores)
+    value = float(task.main_value(scores.main_sums.sum(axis=0)))
+    assert content.dataset is not None
+    same_data = content.dataset.fingerprint == test.record.fingerprint
+    return _Champion(name, value, scores.main_sums, same_data)
 
 
-def _row_scores(predictions: Path, record: PredictionsRecord) -> np.ndarray:
+def _main_sums(predictions: Path, record: PredictionsRecord) -> np.ndarray:
     import pyarrow.parquet as pq
 
-    scores: np.ndarray = pq.read_table(predictions / PREDICTIONS, columns=[ROW_SCORE])[ROW_SCORE].to_numpy()
-    if len(scores) != record.rows:
-        raise DataError(f"{predictions} has {len(scores)} rows instead of {record.rows}: evaluate the candidate again")
-    return scores
+    file = predictions / PREDICTIONS
+    if MAIN_SUMS not in pq.read_schema(file).names:
+        raise DataError(f"{predictions} was made by an older version of hfpc: evaluate the candidate again")
+    sums = np.array(pq.read_table(file, columns=[MAIN_SUMS])[MAIN_SUMS].to_pylist())
+    if len(sums) != record.rows:
+        raise DataError(f"{predictions} has {len(sums)} rows instead of {record.rows}: evaluate the candidate again")
+    return sums
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from hfpc.tasks import Prediction, Rows, Scores, Units
 PREDICTIONS = "predictions.parquet"
 EVALUATION = "evaluation.json"
 ROW_SCORE = "row_score"
+MAIN_SUMS = "main_sums"
+NOT_SEEN = "words_not_seen"
+"""Metric: words beyond the length the model takes. It is there only where there are such words."""
 
 _SPLITS = ("train", "validation", "test")
 _LEAST_SAMPLES = 100
@@ -71,7 +74,7 @@ def evaluate(config: EvaluateConfig, model: Path, dataset: Path, out: Path, repo
         model: A model folder.
         dataset: A data set folder of the model's task, with labels the model knows.
         out: Folder to make: `predictions.parquet` (the rows with the task's output columns and
-            `row_score`), `evaluation.json` and `hfpc.json`.
+            `row_score` and `main_sums`), `evaluation.json` and `hfpc.json`.
         report: HTML file to write.
 
     Raises:
@@ -135,9 +138,12 @@ def _evaluation(
     )
     if scores.units is None:
         return evaluation
-    bins, error = curves.calibration(scores.units)
-    roc = curves.roc(scores.units, names)
+    seen = scores.units.only_seen()
+    bins, error = curves.calibration(seen)
+    roc = curves.roc(seen, names)
     extra = {"calibration_error": error, **({"roc_auc": roc.auc} if roc else {})}
+    if not scores.units.seen.all():
+        extra[NOT_SEEN] = float((~scores.units.seen).sum())
     matrix = metrics.confusion(scores.units.truth, scores.units.probabilities.argmax(axis=1), len(names))
     return dataclasses.replace(
         evaluation,
@@ -187,6 +193,7 @@ def _write(
 
     outputs = predictor.task.output_columns(predictions, predictor.label_names)
     outputs = outputs.append_column(ROW_SCORE, pa.array(scores.row_scores))
+    outputs = outputs.append_column(MAIN_SUMS, pa.array(scores.main_sums.tolist(), pa.list_(pa.int64())))
     pq.write_table(with_columns(test.table, outputs), folder / PREDICTIONS)
     text = json.dumps(dataclasses.asdict(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / EVALUATION).write_text(text + "\n", encoding="utf-8")

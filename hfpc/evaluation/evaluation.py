@@ -82,8 +82,9 @@ class Evaluation:
         main_metric: Name of the task's main metric, a key of `metrics`.
         label_names: In id order; empty for a task without labels.
         metrics: Metric name to value: quality (0 to 1; `mcc` -1 to 1), `calibration_error`,
-            `latency_ms_p50`, `latency_ms_p95`, `rows_per_second`, and interval bounds as
-            `accuracy_low`, `accuracy_high`.
+            `latency_ms_p50`, `latency_ms_p95`, `rows_per_second`, interval bounds as
+            `accuracy_low`, `accuracy_high`, and `words_not_seen` where the model did not see some
+            (they are beyond the length it takes; calibration, ROC and mistakes leave them out).
         intervals: Metric name to its 95 % bootstrap interval.
         per_label: In id order.
         confusion_matrix: Counts; row = true label, column = predicted label.

@@ -57,7 +57,7 @@ def by_column(name: str, values: "pa.ChunkedArray", row_scores: np.ndarray) -> l
 def mistakes(task: Task, rows: Rows, units: Units, label_names: list[str]) -> list[Mistake]:
     """The most confident mistake of each row, the most confident rows first; at most 25."""
     predicted, confidence = units.probabilities.argmax(axis=1), units.probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != units.truth)
+    wrong = np.flatnonzero((predicted != units.truth) & units.seen)
     found: dict[int, Mistake] = {}
     for unit in wrong[np.argsort(-confidence[wrong], kind="stable")]:
         row = int(units.rows[unit])

@@ -32,11 +32,19 @@ class Units:
         truth: True label ids, int, shape `(units,)`.
         probabilities: float32, shape `(units, labels)`; rows sum to 1.
         rows: Index of the row each unit belongs to, int, shape `(units,)`, ascending.
+        seen: Whether the model saw the unit, bool, shape `(units,)`. One that it did not see (a word
+            beyond the length it takes) has a label by convention, and no probability worth a look.
     """
 
     truth: "np.ndarray"
     probabilities: "np.ndarray"
     rows: "np.ndarray"
+    seen: "np.ndarray"
+
+    def only_seen(self) -> "Units":
+        """Without the units that the model did not see."""
+        seen = self.seen
+        return Units(self.truth[seen], self.probabilities[seen], self.rows[seen], seen[seen])
 
 
 @dataclass(frozen=True)
@@ -46,12 +54,16 @@ class Scores:
     Attributes:
         sums: What each row adds to the sums that `Task.metrics` is computed from, shape
             `(rows, sums)`.
-        row_scores: How right each row is, 0 to 1, float, shape `(rows,)`: what a paired test
-            between two models compares.
+        main_sums: What each row adds to the sums that `Task.main_value` is computed from, shape
+            `(rows, main sums)`. They do not depend on what labels a model knows, so that a paired
+            test can swap those of two models. Where the main metric is the share of right rows,
+            they are `(1, 1)` for a right row and `(0, 1)` for a wrong one.
+        row_scores: How right each row is, 0 to 1, float, shape `(rows,)`: what slices compare.
         units: For the confusion matrix, ROC and calibration; None for a task without labels.
     """
 
     sums: "np.ndarray"
+    main_sums: "np.ndarray"
     row_scores: "np.ndarray"
     units: Units | None
 
@@ -139,6 +151,16 @@ class Task(Protocol):
 
         Returns:
             Metric name to finite values of shape `(…)`.
+        """
+
+    def main_value(self, main_sums: "np.ndarray") -> "np.ndarray":
+        """The main metric, as `metrics` gives it, from sums over rows of `Scores.main_sums`.
+
+        Args:
+            main_sums: Shape `(…, main sums)`.
+
+        Returns:
+            Finite values of shape `(…)`.
         """
 
     def output_columns(self, predictions: Sequence[Prediction], names: Sequence[str]) -> "pa.Table":

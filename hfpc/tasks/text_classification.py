@@ -100,13 +100,18 @@ class TextClassification:
         tallies = metrics.tally_rows(truth, predicted, index, len(truth), len(names))
         return Scores(
             sums=tallies.reshape(len(truth), 3 * len(names)),
+            main_sums=np.stack([truth == predicted, np.ones_like(truth)], axis=1).astype(int),
             row_scores=(truth == predicted).astype(float),
-            units=Units(truth, probabilities, index),
+            units=Units(truth, probabilities, index, np.ones(len(truth), dtype=bool)),
         )
 
     def metrics(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """Accuracy, macro F1 and the rest of `hfpc.metrics.summary`."""
         return metrics.summary(sums.reshape(*sums.shape[:-1], 3, -1))
+
+    def main_value(self, main_sums: np.ndarray) -> np.ndarray:
+        """Accuracy: rows that are right, of all."""
+        return metrics.ratio(main_sums[..., 0], main_sums[..., 1])
 
     def output_columns(self, predictions: Sequence[np.ndarray], names: Sequence[str]) -> pa.Table:
         """`prediction` (label name), `score` (its probability), `probabilities` (in label order)."""

@@ -125,11 +125,14 @@ class TokenClassification:
             truth=_ids(true_tags, names),
             probabilities=_probabilities(predictions, names),
             rows=np.repeat(np.arange(len(true_tags)), lengths),
+            seen=~_unseen(predictions),
         )
         predicted = units.probabilities.argmax(axis=1)
         right = np.bincount(units.rows, weights=units.truth == predicted, minlength=len(lengths))
+        sums = _sums(true_tags, _split(predicted, lengths, names), names)
         return Scores(
-            sums=_sums(true_tags, _split(predicted, lengths, names), names),
+            sums=sums,
+            main_sums=sums[:, :3],
             row_scores=metrics.ratio(right, np.array(lengths)),
             units=units,
         )
@@ -140,9 +143,13 @@ class TokenClassification:
         return {
             "entity_precision": metrics.ratio(right, given),
             "entity_recall": metrics.ratio(right, expected),
-            "entity_f1": metrics.ratio(2 * right, given + expected),
+            "entity_f1": self.main_value(sums[..., :3]),
             **metrics.summary(sums[..., 3:].reshape(*sums.shape[:-1], 3, -1)),
         }
+
+    def main_value(self, main_sums: np.ndarray) -> np.ndarray:
+        """F1 of entities: those right, given and expected."""
+        return metrics.ratio(2 * main_sums[..., 0], main_sums[..., 1] + main_sums[..., 2])
 
     def output_columns(self, predictions: Sequence[np.ndarray], names: Sequence[str]) -> pa.Table:
         """`prediction` (tags) and `score` (their probabilities), lists with an entry a word."""
@@ -256,10 +263,16 @@ def _split(predicted: np.ndarray, lengths: Sequence[int], names: Sequence[str]) 
 def _probabilities(predictions: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
     """Softmax for every word of all rows; one that the model did not see is `O` with certainty."""
     logits = np.concatenate([np.empty((0, len(names)), dtype=np.float32), *predictions])
-    unseen = np.isnan(logits[:, 0])
     probabilities = softmax(np.nan_to_num(logits))
-    probabilities[unseen] = np.eye(len(names), dtype=np.float32)[names.index(OUTSIDE) if OUTSIDE in names else 0]
+    probabilities[_unseen(predictions)] = np.eye(len(names), dtype=np.float32)[
+        names.index(OUTSIDE) if OUTSIDE in names else 0
+    ]
     return probabilities
+
+
+def _unseen(predictions: Sequence[np.ndarray]) -> np.ndarray:
+    """For every word of all rows, whether the model did not see it."""
+    return np.isnan(np.concatenate([np.empty(0), *(prediction[:, 0] for prediction in predictions)]))
 
 
 def _entity(key: str, span: tuple[str, int, int], row: Mapping[str, Any], scores: np.ndarray) -> dict[str, Any]:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from hfpc import registry, storage
@@ -9,7 +10,7 @@ from hfpc.errors import ArgumentError, DataError
 from hfpc.evaluation.compare_models import CompareModelsConfig, compare_models
 from hfpc.evaluation.evaluate import EvaluateConfig, evaluate
 from hfpc.inference.batch_predict import BatchPredictConfig, batch_predict
-from tests.conftest import LABELS, make_texts, save_dataset, save_model
+from tests.conftest import LABELS, TAGS, make_texts, save_dataset, save_model
 from tests.evaluation.models import save_trained
 
 GOOD, BAD = "good", "bad"
@@ -149,6 +150,50 @@ def test_token_classification(tmp_path, base_model, tagged_dataset, tagging_mode
     assert found.decision == "promote"
     assert found.metrics["candidate_entity_f1"] > found.metrics["champion_entity_f1"]
     assert "in entity_f1 over" in found.reasons[0]
+
+
+def all_outside(folder, model):
+    """The model with a bias by which it finds no entity at all."""
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    bias = np.array([1000, 0, 0, 0], np.float32)
+    save_file({**weights, "classifier.bias": bias}, folder / "model.safetensors", {"format": "pt"})
+    content = json.loads((folder / "hfpc.json").read_text())
+    content["model"]["fingerprint"] = "2" * 64
+    (folder / "hfpc.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_the_test_is_of_the_metric_that_the_gain_is_in(tmp_path, base_model, tagged_dataset):
+    """The candidate finds entities and the champion none, and yet both have as many words wrong."""
+    good = save_trained(tmp_path / "good", base_model, tagged_dataset)
+    champion = all_outside(tmp_path / "champion", good)
+    # Of each two places one is no place here: the candidate has it wrong, the champion the other.
+    rows = [{"tokens": ["this", "paris", "day", "oslo"], "tags": ["O", "B-LOC", "O", "O"]}] * 30
+    test = save_dataset(tmp_path / "places", {"test": rows}, "token-classification", TAGS)
+    evaluation = evaluate(EvaluateConfig(bootstrap_samples=100), good, test, tmp_path / "out", tmp_path / "report")
+    found = compare_models(CompareModelsConfig(champion=str(champion)), tmp_path / "out", test)
+    assert evaluation.metrics["accuracy"] == 0.75
+    assert found.metrics["candidate_entity_f1"] == pytest.approx(2 / 3)
+    assert found.metrics["champion_entity_f1"] == 0
+    assert found.decision == "promote"
+    assert found.metrics["p_value"] < 0.001
+
+
+def test_a_champion_of_other_data_may_have_seen_the_rows(tmp_path, models, predictions, dataset):
+    champion = shutil.copytree(models[BAD], tmp_path / "champion")
+    said = []
+    for fingerprint in ("0" * 64, "3" * 64):
+        content = json.loads((champion / "hfpc.json").read_text())
+        content["dataset"]["fingerprint"] = fingerprint
+        (champion / "hfpc.json").write_text(json.dumps(content))
+        found = compare_models(CompareModelsConfig(champion=str(champion)), predictions[GOOD], dataset)
+        assert found.decision == "promote"
+        said.append(found.reasons[1:])
+    warning = "the champion was trained on another version of the data, so it may have seen some of these rows"
+    assert said == [[], [warning]]
 
 
 def test_a_champion_for_other_labels_is_an_error(tmp_path, base_model, predictions, dataset):

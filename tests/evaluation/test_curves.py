@@ -7,7 +7,12 @@ from hfpc.tasks import Units
 
 def units(truth, positive) -> Units:
     positive = np.asarray(positive, np.float32)
-    return Units(np.asarray(truth), np.stack([1 - positive, positive], axis=1), np.arange(len(truth)))
+    return Units(
+        np.asarray(truth),
+        np.stack([1 - positive, positive], axis=1),
+        np.arange(len(truth)),
+        np.ones(len(truth), dtype=bool),
+    )
 
 
 def test_roc_by_hand():
@@ -43,7 +48,7 @@ def test_a_long_curve_is_thinned_for_drawing_and_its_area_is_not():
 def test_more_labels_give_the_micro_average():
     rng = np.random.default_rng(0)
     truth, probabilities = rng.integers(0, 3, 60), rng.dirichlet([1, 1, 1], 60).astype(np.float32)
-    curve = curves.roc(Units(truth, probabilities, np.arange(60)), ["a", "b", "c"])
+    curve = curves.roc(Units(truth, probabilities, np.arange(60), np.ones(60, dtype=bool)), ["a", "b", "c"])
     right = [probabilities[i, j] for i in range(60) for j in range(3) if truth[i] == j]
     wrong = [probabilities[i, j] for i in range(60) for j in range(3) if truth[i] != j]
     assert curve.label == ""

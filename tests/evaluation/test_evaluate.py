@@ -141,6 +141,26 @@ def test_token_classification(tmp_path, base_model, tagged_dataset):
     assert sum(map(sum, evaluation.confusion_matrix)) == sum(len(row) for row in right)
 
 
+def test_words_beyond_the_models_length_are_wrong_but_no_confident_mistakes(tmp_path, base_model, tagged_dataset):
+    model = save_trained(tmp_path / "model", base_model, tagged_dataset)
+    row = {"tokens": ["love"] * 62, "tags": ["O"] * 62}
+    long = {"tokens": row["tokens"] + ["paris"] * 10, "tags": row["tags"] + ["B-LOC"] * 10}
+    short = {"tokens": ["paris", "love"], "tags": ["B-LOC", "O"]}
+    found = {}
+    for name, rows in (("cut", [long, short]), ("whole", [row, short])):
+        data = save_dataset(tmp_path / name, {"test": rows}, "token-classification", TAGS)
+        config = EvaluateConfig(bootstrap_samples=100)
+        found[name] = evaluate(config, model, data, tmp_path / f"{name}-out", tmp_path / "report")
+    cut, whole = found["cut"], found["whole"]
+    assert cut.metrics["words_not_seen"] == 10 and "words_not_seen" not in whole.metrics
+    assert cut.metrics["entity_recall"] < whole.metrics["entity_recall"]
+    assert sum(map(sum, cut.confusion_matrix)) == 74
+    assert sum(one.units for one in cut.calibration) == 64
+    assert cut.metrics["calibration_error"] == pytest.approx(whole.metrics["calibration_error"], abs=1e-4)
+    assert cut.roc.auc == pytest.approx(whole.roc.auc)
+    assert [one.confidence for one in cut.mistakes] == pytest.approx([one.confidence for one in whole.mistakes])
+
+
 def test_labels_in_another_order_than_the_models_are_matched_by_name(trained, tmp_path):
     rows = make_texts(60, seed=5)
     splits = {"test": rows}

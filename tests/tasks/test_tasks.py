@@ -59,6 +59,18 @@ def test_main_metric_and_all_others_are_finite_also_on_no_rows(case):
     assert set(empty) == set(found) and all(value == 0 for value in empty.values())
 
 
+def test_the_main_value_is_the_main_metric(case):
+    predictor, table = case
+    task = predictor.task
+    rows = {role: table[role].to_pylist() for role in task.columns}
+    scores = task.score(rows, predictor.predict(rows), predictor.label_names)
+    groups = np.stack([scores.main_sums[::2].sum(axis=0), scores.main_sums[1::2].sum(axis=0)])
+    halves = np.stack([scores.sums[::2].sum(axis=0), scores.sums[1::2].sum(axis=0)])
+    assert task.main_value(groups) == pytest.approx(task.metrics(halves)[task.main_metric])
+    assert len(scores.main_sums) == table.num_rows
+    assert task.main_value(np.zeros_like(groups)).tolist() == [0, 0]
+
+
 def test_row_scores_lie_between_0_and_1_and_units_in_row_order(case):
     predictor, table = case
     rows = {role: table[role].to_pylist() for role in predictor.task.columns}

@@ -64,6 +64,8 @@ def test_words_the_model_does_not_see_count_as_outside():
     prediction = np.vstack([logits_for("B-LOC"), UNSEEN])
     scores = TASK.score({"tags": [["B-LOC", "O"]]}, [prediction], TAGS)
     assert scores.row_scores.tolist() == [1.0]
+    assert scores.units.seen.tolist() == [True, False]
+    assert scores.units.only_seen().truth.tolist() == [1]
     names = ["B-LOC", "B-PER", "I-PER", "O"]  # The order of another model.
     columns = TASK.output_columns([np.vstack([np.array([9, 0, 0, 0], np.float32), UNSEEN])], names)
     assert columns["prediction"].to_pylist() == [["B-LOC", "O"]]
