@@ -64,7 +64,9 @@ def script(scratch: Path) -> None:
     )
     load_dataset(LoadDatasetConfig(source="sample:tweets", labels=LABELS, max_rows=ROWS), dataset)
     preprocess(PreprocessConfig(base_model=BASE_MODEL), dataset, tokenized)
-    finetune(FinetuneConfig(epochs=1, learning_rate=2e-4), tokenized, model, scratch / "curves.html", scratch / "tensorboard")
+    finetune(
+        FinetuneConfig(epochs=1, learning_rate=2e-4), tokenized, model, scratch / "curves.html", scratch / "tensorboard"
+    )
     evaluate(EvaluateConfig(), model, dataset, predictions, scratch / "report.html")
     comparison = compare_models(CompareModelsConfig(champion="tweets@champion"), predictions, dataset)
     assert comparison.decision == "promote", comparison.reasons

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hfpc import manifest
+
 # Their position ids start after the padding id, so the first embeddings are never used.
 _OFFSET_MODELS = (
     "camembert",
@@ -25,7 +27,9 @@ _UNLIMITED = 1_000_000  # a tokenizer that knows no limit says 10**30
 
 def limit(folder: Path, tokenizer: Any) -> int:
     """Most tokens the model in `folder` takes, 0 where neither it nor its tokenizer has a limit."""
-    limits = [tokenizer.model_max_length] if tokenizer.model_max_length < _UNLIMITED else []
+    # The tokenizer of a model that was fine-tuned here says where its data was cut, not what the model takes.
+    stated = 0 if (folder / manifest.FILE_NAME).exists() else tokenizer.model_max_length
+    limits = [stated] if 0 < stated < _UNLIMITED else []
     file = folder / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     positions = config.get("max_position_embeddings") or config.get("n_positions") or 0

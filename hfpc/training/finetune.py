@@ -45,8 +45,8 @@ class FinetuneConfig:
             would take more than a twentieth of the time.
 
     Raises:
-        ArgumentError: A value cannot be used. `extra` is checked when `finetune` begins, as its
-            names are those of the Transformers version that is installed.
+        ArgumentError: A value cannot be used, or `extra` holds a name that the Transformers version
+            that is installed does not have.
     """
 
     epochs: float = 3.0
@@ -74,6 +74,11 @@ class FinetuneConfig:
         for argument, choices in (("precision", PRECISIONS), ("label_weights", LABEL_WEIGHTS)):
             if getattr(self, argument) not in choices:
                 raise ArgumentError(argument, getattr(self, argument), f"choose one of {', '.join(choices)}")
+        if self.extra:
+            # Here and not only in training, so that a misspelt name shows before any data is read.
+            from hfpc.training.arguments import read_extra
+
+            read_extra(self.extra)
 
 
 def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, tensorboard: Path) -> ModelRecord:

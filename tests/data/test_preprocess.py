@@ -94,6 +94,12 @@ def test_roberta_like_models_take_fewer_tokens_than_positions(base_model, tmp_pa
     assert lengths.limit(folder, tokenizer) == 0
 
 
+def test_a_model_fine_tuned_here_may_take_more_than_its_data_did(model):
+    tokenizer = find(str(model)).tokenizer()
+    tokenizer.model_max_length = 16
+    assert lengths.limit(model, tokenizer) == 64
+
+
 def test_golden_inputs_cover_labels_and_lengths_and_do_not_change(dataset, base_model, tmp_path):
     run(dataset, base_model, tmp_path / "a")
     run(dataset, base_model, tmp_path / "b")

@@ -103,3 +103,8 @@ def test_precision_follows_the_device():
     assert choose_precision("bf16", use_cpu=True) == "bf16"
     with pytest.raises(ArgumentError, match="precision='fp16': there is no GPU here"):
         choose_precision("fp16", use_cpu=True)
+
+
+def test_a_misspelt_name_shows_when_the_configuration_is_made():
+    with pytest.raises(ArgumentError, match="valid ones are weight_decay"):
+        FinetuneConfig(extra={"wieght_decay": 0.1})
