@@ -49,7 +49,7 @@ def test_every_component_runs_on_the_second_task(tmp_path, home, base_model):
     assert set(tasks) == set(components.__all__)
     assert tasks["compare_models"].outputs["decision"] == "promote"
     assert done.metrics["evaluate/entity_f1"] > 0.9
-    assert done.metrics["batch-predict/rows"] == len(rows)
+    assert done.metrics["batch_predict/rows"] == len(rows)
 
     made = {artifact.name: artifact for artifact in tasks["finetune"].artifacts}
     record = manifest.read(done.folder / made["model"].path, "model")
