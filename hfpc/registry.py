@@ -119,7 +119,11 @@ def locate(target: str, registry: str = "") -> Path:
         raise ArgumentError("target", target, "give a model folder that exists, NAME@ALIAS or NAME@VERSION")
     found = find(target, registry)
     if found is None:
-        fix = f"nothing of that name is in {folder(registry)} yet: register and deploy a model first"
+        name = target.partition("@")[0]
+        known = [f"{name}@{end}" for end in [*aliases(name, registry), *map(str, sorted(_numbers(name, registry)))]]
+        fix = f"there is no such model in {folder(registry)}: " + (
+            f"give one of {', '.join(known)}" if known else "register and deploy one first"
+        )
         raise ArgumentError("target", target, fix)
     return found
 

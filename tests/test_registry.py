@@ -172,7 +172,7 @@ def test_locate_takes_a_folder_or_a_reference(tmp_path, place):
     assert registry.locate("tweets@1", place) == registry.find("tweets@1", place)
     with pytest.raises(ArgumentError, match="give a model folder that exists"):
         registry.locate(str(tmp_path / "none"), place)
-    with pytest.raises(ArgumentError, match="register and deploy a model first"):
+    with pytest.raises(ArgumentError, match="give one of tweets@1"):
         registry.locate("tweets@champion", place)
 
 

@@ -116,6 +116,11 @@ def print_end(console: Console, run: Run) -> None:
             console.print(f"  log: {text.path(run.folder / task.log)}", markup=False, highlight=False, soft_wrap=True)
     if run.error:
         console.print(Text(run.error, style="bold red"), soft_wrap=True)
+    for task in run.tasks:
+        if task.outputs.get("reasons"):
+            console.print(Text(f"{task.display_name}: {task.outputs.get('decision', '')}", style="bold"))
+            for reason in str(task.outputs["reasons"]).splitlines():
+                console.print(Text(f"  {reason}"), soft_wrap=True)
     state = "[green]succeeded[/]" if run.state == "succeeded" else "[bold red]failed[/]"
     console.print(f"{state} in {_spent(run)}" if _spent(run) else state, highlight=False)
     report = text.path(run.folder / "report.html")

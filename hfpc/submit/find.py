@@ -2,11 +2,12 @@
 
 import importlib.util
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hfpc.errors import ArgumentError
+from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit.graph import Spec
 from hfpc.submit.parameters import unknown
 
@@ -34,6 +35,8 @@ def definition(pipeline: str) -> Any:
     """
     if pipeline.endswith((".yaml", ".yml")):
         return _compiled(Path(pipeline))
+    if pipeline.endswith(".py"):
+        raise ArgumentError("pipeline", pipeline, f"name the function too: {pipeline}:my_pipeline")
     if ".py:" in pipeline:
         path, _, function = pipeline.rpartition(":")
         return _function(Path(path), function)
@@ -69,6 +72,10 @@ def _function(path: Path, function: str) -> Any:
     sys.path.insert(0, str(path.parent.absolute()))  # as `python file.py` does, for what it imports
     try:
         spec.loader.exec_module(module)
+    except HfpcError:
+        raise
+    except Exception as error:  # whatever is wrong in the user's file, and whatever kfp says of it
+        raise ArgumentError("pipeline", f"{path}:{function}", _mistake(path, error)) from error
     finally:
         sys.path.pop(0)
     found = getattr(module, function, None)
@@ -77,3 +84,15 @@ def _function(path: Path, function: str) -> Any:
         fix = unknown(function, pipelines, "the file has no such @dsl.pipeline function")
         raise ArgumentError("pipeline", f"{path}:{function}", fix)
     return found
+
+
+def _mistake(path: Path, error: Exception) -> str:
+    """What is wrong in a pipeline file, with the last of its own lines that led there."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, KeyError):
+        text = f"there is no output {error}; `hfpc describe` lists those of a component"
+    if "NUMBER_INTEGER is incompatible with type NUMBER_DOUBLE" in text:
+        text += " (write a float as 1.0)"
+    return f"line {line}: {kind}: {text}" if line else f"{kind}: {text}"

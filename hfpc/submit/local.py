@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from hfpc import progress, runs
 from hfpc.errors import HfpcError
 from hfpc.home import home
@@ -100,7 +102,8 @@ def _prepare(folder: Path, graph: Graph) -> None:
     kfp_folder.mkdir()
     (folder / "logs").mkdir()
     spec = local_spec(graph.spec, {step.name: _told(step, kfp_folder) for step in graph.steps})
-    (kfp_folder / SPEC_NAME).write_text(json.dumps(spec), encoding="utf-8")
+    # As YAML, not JSON: kfp reads it as YAML 1.1, to which JSON's `5e-05` is a string.
+    (kfp_folder / SPEC_NAME).write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
 
 
 def _told(step: Step, kfp_folder: Path) -> Spec:

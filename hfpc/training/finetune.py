@@ -63,7 +63,7 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         for argument in ("epochs", "learning_rate"):
             value = getattr(self, argument)
-            if not 0 < value < float("inf"):
+            if isinstance(value, str) or not 0 < value < float("inf"):
                 raise ArgumentError(argument, value, "give a number greater than 0")
         for argument, least in (("batch_size", 1), ("lora_rank", 0), ("early_stopping_patience", 0), ("seed", 0)):
             value = getattr(self, argument)

@@ -96,6 +96,26 @@ def test_a_condition_that_kfp_cannot_evaluate_fails_the_run():
     assert done.error.startswith("a condition cannot be evaluated")
 
 
+def test_a_small_constant_stays_a_number():
+    assert task(run(f"{TOY}:small_constant"), "double").outputs == {"Output": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("from hfpc.components import nothing", "line 2: ImportError: cannot import name 'nothing'"),
+        ("def broken(:", "line 2: SyntaxError"),
+        ("from hfpc.components import evaluate\nevaluate(modle=1)", "line 3: TypeError"),
+    ],
+)
+def test_a_mistake_in_a_pipeline_file_is_told_in_a_line(tmp_path, mistake, message):
+    file = tmp_path / "mine.py"
+    file.write_text(f"import os\n{mistake}\n")
+    with pytest.raises(ArgumentError, match=message) as caught:
+        run(f"{file}:mine")
+    assert "\n" not in str(caught.value)
+
+
 def test_every_turn_of_a_loop_is_a_task():
     done = run(f"{TOY}:loops", {"items": "[5, 6]"})
     assert done.state == "succeeded"

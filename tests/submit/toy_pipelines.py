@@ -186,3 +186,13 @@ def imported(uri: str):
 def outputs(n: int = 1) -> NamedTuple("Outputs", [("sum", int)]):
     """A pipeline with outputs, and optional parameters of every type."""
     return NamedTuple("Outputs", [("sum", int)])(add(a=n).output)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def double(number: float) -> float:
+    return number * 2
+
+
+@dsl.pipeline
+def small_constant():
+    double(number=5e-05)
