@@ -242,6 +242,8 @@ def start(tmp_path: Path) -> tuple[subprocess.Popen, list[int]]:
     pids = until(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text().split())
     assert len(pids) == 2
     assert all(is_alive(int(pid)) for pid in pids)
+    # The task may be ahead of the record by a moment.
+    until(lambda: states(runs.all_runs()[0]) == {"work": "running"})
     return process, [int(pid) for pid in pids]
 
 
