@@ -139,7 +139,7 @@ def test_what_cannot_be_predicted_is_named(urls, home):
         predict("tweets@1", [])
     with pytest.raises(ArgumentError, match="give a model folder that exists"):
         predict("no/folder", ["a"])
-    with pytest.raises(ArgumentError, match="register and deploy a model first"):
+    with pytest.raises(ArgumentError, match="give one of tweets@champion"):
         predict("tweets@none", ["a"], served=True)
     with socket.create_server(("127.0.0.1", 0)) as one:
         port = one.getsockname()[1]

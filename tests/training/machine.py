@@ -38,6 +38,7 @@ class Machine:
         return (self.model / "model.safetensors").read_bytes()
 
     def start(self, config: FinetuneConfig, **environment: str):
+        self.log.unlink(missing_ok=True)  # a process killed at once must not leave its predecessor's
         process = PROCESSES.Process(target=train, args=(self, config, environment))
         process.start()
         return process
@@ -47,7 +48,7 @@ class Machine:
         return [int(marker.stem.rpartition("-")[2]) for marker in markers if marker.stat().st_size]
 
     def first_step(self) -> int | None:
-        lines = map(progress.parse, self.log.read_text().splitlines())
+        lines = map(progress.parse, self.log.read_text().splitlines() if self.log.exists() else [])
         return next((line.done for line in lines if line), None)
 
 
