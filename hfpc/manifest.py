@@ -8,7 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hfpc.errors import DataError
 
@@ -90,6 +90,24 @@ class ModelRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptimizationRecord:
+    """How a model was made faster.
+
+    Attributes:
+        backend: What computes it: "pytorch", "onnxruntime" or "openvino".
+        precision: "fp32", "bf16" or "int8".
+        file: Path of the exported model inside the folder, "" for PyTorch.
+        candidates: What was measured of each way that was tried, in the order of the report; one
+            that could not be made has `error` instead of figures.
+    """
+
+    backend: str
+    precision: str
+    file: str
+    candidates: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictionsRecord:
     """What was predicted by which model.
 
@@ -116,6 +134,7 @@ class Manifest:
         dataset: Present wherever labelled data was involved.
         tokenized: Present from `preprocess` on.
         model: Present for a model.
+        optimization: Present for a model that went through `optimize`.
         predictions: Present for predictions.
         versions: Package name to version, of the packages that made the folder.
     """
@@ -125,6 +144,7 @@ class Manifest:
     dataset: DatasetRecord | None = None
     tokenized: TokenizedRecord | None = None
     model: ModelRecord | None = None
+    optimization: OptimizationRecord | None = None
     predictions: PredictionsRecord | None = None
     versions: dict[str, str] = field(default_factory=lambda: installed_versions())
 
@@ -138,8 +158,10 @@ _RECORDS: dict[str, Any] = {
     "dataset": DatasetRecord,
     "tokenized": TokenizedRecord,
     "model": ModelRecord,
+    "optimization": OptimizationRecord,
     "predictions": PredictionsRecord,
 }
+_KINDS = get_args(Kind)
 
 
 def read(folder: Path, kind: Kind | None = None) -> Manifest:
@@ -156,7 +178,7 @@ def read(folder: Path, kind: Kind | None = None) -> Manifest:
     content = None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("kind") not in _RECORDS or not content.get(content["kind"]):
+        if not isinstance(content, dict) or content.get("kind") not in _KINDS or not content.get(content["kind"]):
             raise ValueError("it does not hold the record of its kind")
         for name, record in _RECORDS.items():
             if content.get(name) is not None:

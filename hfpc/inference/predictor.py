@@ -1,6 +1,5 @@
 """A model folder, loaded and ready to predict rows in length-sorted batches."""
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from hfpc import manifest, tasks
-from hfpc.base_model import BaseModel
 from hfpc.errors import ModelError
+from hfpc.inference import backends
+from hfpc.inference.cores import cores
 from hfpc.tasks import Prediction, Rows
 
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16_384}
@@ -23,19 +23,30 @@ class Predictor:
     On a CPU each core runs a batch of its own. Cores that share a batch wait for each other at every
     layer, which costs some speed always, and half of it where other processes use the machine too.
 
-    One thread may use it at a time.
+    One thread may call `predict` or `respond` at a time; `encode` and `forward` may run in several.
 
     Args:
         folder: A model folder with `hfpc.json`.
-        device: A torch device, or "auto" for the first GPU there is, else the CPU.
+        device: A torch device, or "auto" for the first GPU there is, else the CPU. A model that
+            `optimize` exported runs on the CPU.
         tokens_per_batch: Padded tokens of one forward pass; None takes what suits the device.
         trust_remote_code: Let the model's own Python code run, if it needs any. The caller says so,
             not the folder: that may come from anywhere.
 
     Raises:
         DataError: `folder` is not a model folder of this library.
+        MissingExtraError: What `optimize` exported it for is not installed.
         ModelError: Its weights do not load, or are not safetensors, or it needs code of its own
             that is not trusted.
+
+    Attributes:
+        manifest: The folder's `hfpc.json`.
+        task: The model's task.
+        label_names: Class names by id.
+        max_length: Tokens a row is cut to.
+        backend: What computes the logits.
+        workers: Batches that run at once.
+        tokens_per_batch: Padded tokens of one forward pass.
     """
 
     def __init__(
@@ -46,8 +57,6 @@ class Predictor:
         tokens_per_batch: int | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        import torch
-
         self.manifest = manifest.read(folder, "model")
         assert self.manifest.model is not None and self.manifest.dataset is not None
         self.task = tasks.get(self.manifest.task)
@@ -59,18 +68,11 @@ class Predictor:
                 f"{folder} needs Python code of its own, which could do anything this process can: "
                 "where you trust it, give trust_remote_code=True (such a model cannot be deployed or served yet)"
             )
-        base = BaseModel(folder=folder, revision="", trust_remote_code=own_code)
-        self.tokenizer = base.tokenizer()
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, loading = base.load(self.task.auto_model(), output_loading_info=True)
-        if loading["missing_keys"]:
-            raise ModelError(f"{folder} lacks the weights {', '.join(sorted(loading['missing_keys']))}")
-        self.model = model.to(device).eval()
-        kind = self.model.device.type
+        self.backend = backends.load(folder, self.manifest, self.task, device=device, trust_remote_code=own_code)
+        kind = self.backend.device
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH.get(kind, TOKENS_PER_BATCH["cuda"])
-        self._cores = torch.get_num_threads() if kind == "cpu" else 1
-        self._pool = _one_core_each(self._cores)
+        self.workers = cores() if kind == "cpu" else 1
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix="predict")
 
     def predict(self, rows: Rows) -> list[Prediction]:
         """Predictions for rows, in their order.
@@ -78,17 +80,13 @@ class Predictor:
         Args:
             rows: Role to values, as the task's `columns` name them; the label role is not needed.
         """
-        if not any(len(values) for values in rows.values()):
-            return []
-        encoded = self.task.encode(rows, self.tokenizer, self.max_length)
-        lengths = [len(ids) for ids in encoded["input_ids"]]
-        predictions: list[Prediction] = [None] * len(lengths)
-        planned = list(batches(lengths, self.tokens_per_batch))
-        inputs = ({name: [values[i] for i in batch] for name, values in encoded.items()} for batch in planned)
+        encoded = self.encode(rows)
+        predictions: list[Prediction] = [None] * len(encoded)
+        planned = list(batches([len(row["input_ids"]) for row in encoded], self.tokens_per_batch))
+        inputs = ([encoded[index] for index in batch] for batch in planned)
         for batch, logits in zip(planned, self._forward_all(inputs, len(planned)), strict=True):
             for index, row_logits in zip(batch, logits, strict=True):
-                row = {name: values[index] for name, values in encoded.items()}
-                predictions[index] = self.task.decode(row_logits, row)
+                predictions[index] = self.task.decode(row_logits, encoded[index])
         return predictions
 
     def respond(self, inputs: Sequence[Any], parameters: Mapping[str, Any] | None = None) -> list[Any]:
@@ -98,65 +96,56 @@ class Predictor:
             ArgumentError: An input or a parameter cannot be used.
         """
         rows = self.task.parse(inputs)
-        predictions = self.predict(rows)
+        return self.responses(rows, self.predict(rows), parameters or {})
+
+    def responses(self, rows: Rows, predictions: Sequence[Prediction], parameters: Mapping[str, Any]) -> list[Any]:
+        """A response for each row that `Task.parse` gave, from its prediction.
+
+        Raises:
+            ArgumentError: A parameter cannot be used.
+        """
         return [
             self.task.respond(
-                {role: values[index] for role, values in rows.items()}, prediction, self.label_names, parameters or {}
+                {role: values[index] for role, values in rows.items()}, prediction, self.label_names, parameters
             )
             for index, prediction in enumerate(predictions)
         ]
 
-    def _forward_all(self, inputs: Iterable[Mapping[str, Any]], count: int) -> Iterable[np.ndarray]:
-        """Logits of batches, in their order. Batches that are fewer than the cores get all of them, by turns."""
-        import torch
+    def encode(self, rows: Rows) -> list[dict[str, Any]]:
+        """Each row as `Task.encode` gives it: `input_ids` and more."""
+        if not any(len(values) for values in rows.values()):
+            return []
+        encoded = self.task.encode(rows, self.backend.tokenizer, self.max_length)
+        return [dict(zip(encoded, values, strict=True)) for values in zip(*encoded.values(), strict=True)]
 
-        if self._cores < 2:
-            return map(self._forward, inputs)
-        if count < self._cores:
-            # A thread that was started while a pool was being made may have one core.
-            torch.set_num_threads(self._cores)
-            return map(self._forward, inputs)
-        return self._pool.map(self._forward, inputs)
+    def forward(self, rows: Sequence[Mapping[str, Any]], threads: int = 1) -> np.ndarray:
+        """Logits of one batch of encoded rows, float32, in their order and with their padding.
 
-    def _forward(self, encoded: Mapping[str, list[list[int]]]) -> np.ndarray:
-        """Logits of one batch, float32, padded on the right."""
-        import torch
+        Args:
+            rows: Rows from `encode`, of similar length.
+            threads: Cores to use, where the backend can choose.
 
-        width = max(map(len, encoded["input_ids"]))
+        Raises:
+            ModelError: The model gives numbers that are not finite.
+        """
+        width = max(len(row["input_ids"]) for row in rows)
         inputs = {}
-        for name in self.tokenizer.model_input_names:
-            if name in encoded:
-                fill = self.tokenizer.pad_token_id if name == "input_ids" else 0
-                padded = np.full((len(encoded[name]), width), fill, dtype=np.int64)
-                for row, values in zip(padded, encoded[name], strict=True):
-                    row[: len(values)] = values
-                inputs[name] = torch.from_numpy(padded).to(self.model.device)
-        with torch.inference_mode():
-            logits: np.ndarray = self.model(**inputs).logits.float().cpu().numpy()
+        for name in self.backend.input_names:
+            fill = self.backend.tokenizer.pad_token_id if name == "input_ids" else 0
+            padded = np.full((len(rows), width), fill, dtype=np.int64)
+            for line, row in zip(padded, rows, strict=True):
+                line[: len(row[name])] = row[name]
+            inputs[name] = padded
+        logits = self.backend.logits(inputs, threads=threads)
         if not np.isfinite(logits).all():
             raise ModelError("the model gives numbers that are not finite: its training diverged, or it overflows")
         return logits
 
-
-def _one_core_each(cores: int) -> ThreadPoolExecutor:
-    """As many threads as cores, all started, that torch gives one core each.
-
-    What one thread sets is torch's default for every thread that comes later, so it is put back.
-    """
-    import torch
-
-    started = threading.Barrier(cores)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        started.wait()
-
-    pool = ThreadPoolExecutor(cores)
-    if cores > 1:
-        for thread in [pool.submit(start) for _ in range(cores)]:
-            thread.result()
-        torch.set_num_threads(cores)
-    return pool
+    def _forward_all(self, inputs: Iterable[list[dict[str, Any]]], count: int) -> Iterable[np.ndarray]:
+        """Logits of batches, in their order. Batches that are fewer than the cores get all of them, by turns."""
+        if count < self.workers:
+            return (self.forward(rows, threads=self.workers) for rows in inputs)
+        return self._pool.map(self.forward, inputs)
 
 
 def batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:

@@ -1,142 +1,213 @@
 """The web application that serves a model: requests in, responses out, errors as JSON.
 
-`POST /` takes what the Hub's clients send, `{"inputs": …, "parameters": {…}}`; `GET /` says what is
-served; `GET /health` answers 200 once the model is warm.
+Its routes are the contracts and probes of `hfpc.serving.contracts`, all of which are read, bounded,
+timed, counted and logged here.
 """
 
-import json
-from collections.abc import Mapping
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from anyio import CapacityLimiter
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Lifespan
 
 from hfpc.errors import ArgumentError
+from hfpc.serving import refusals
+from hfpc.serving.contracts import Asked, Call, Contract, Probe
+from hfpc.serving.engine import ServedModel
+from hfpc.serving.limits import Limits
+from hfpc.serving.refusals import RefusedError
+from hfpc.serving.telemetry import Telemetry
 
-if TYPE_CHECKING:
-    from hfpc.inference.predictor import Predictor
-
-MAX_BODY_BYTES = 1 << 20
-"""Longest body of a request: some hundred long texts."""
-
-MAX_INPUTS = 256
-"""Most inputs in one request, so that none keeps others waiting for long."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServedModel:
-    """A warm model.
-
-    Attributes:
-        predictor: The model, ready to answer.
-        name: What it is called: `NAME@ALIAS`, `NAME@VERSION`, or the name of its folder.
-        version: Its version in the registry; "" for a folder.
-        fingerprint: SHA-256 of its files.
-    """
-
-    predictor: "Predictor"
-    name: str
-    version: str
-    fingerprint: str
+_LONGEST_ID = 128
 
 
 @dataclass
 class Slot:
-    """What is served now: None until it is warm; replaced by one assignment while requests run."""
+    """What is served now: None until it is warm; replaced by one assignment while requests run.
+
+    Attributes:
+        model: The warm model.
+        draining: Whether the server is about to end: it answers, but asks clients to connect elsewhere.
+    """
 
     model: ServedModel | None = None
+    draining: bool = False
 
 
-def create_app(slot: Slot, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+class App:
+    """Answers requests with the model that is in the slot when they come.
+
+    Args:
+        slot: Where the loader puts the model.
+        limits: What is accepted at most.
+        telemetry: Counts and logs.
+    """
+
+    def __init__(self, slot: Slot, limits: Limits, telemetry: Telemetry) -> None:
+        self._slot = slot
+        self._limits = limits
+        self._telemetry = telemetry
+        self.in_progress = 0
+
+    def predicting(self, contract: Contract) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint of a contract."""
+
+        async def endpoint(request: Request) -> Response:
+            started = time.perf_counter()
+            call: Call | None = None
+            self.in_progress += 1
+            try:
+                model = self._warm()
+                async with asyncio.timeout(self._limits.seconds):
+                    call = self._call(contract, model, await self._asked(request))
+                    response = await self._answer(contract, call, model)
+            except TimeoutError:
+                response = _refusal(contract, refusals.too_late(self._limits.seconds))
+            except RefusedError as refused:
+                response = _refusal(contract, refused)
+            except ArgumentError as error:
+                response = _refusal(contract, RefusedError(400, str(error)))
+            finally:
+                self.in_progress -= 1
+            return self._counted(contract, request, response, call, started)
+
+        return endpoint
+
+    def probing(self, probe: Probe) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint of a probe."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                model = self._warm() if probe.needs_model else self._slot.model
+                if probe.needs_model and self._slot.draining:
+                    raise RefusedError(503, "the server is about to end")
+                return JSONResponse(probe.content(model, request.path_params))
+            except RefusedError as refused:
+                return _error(refused)
+
+        return endpoint
+
+    def _warm(self) -> ServedModel:
+        if self._slot.model is None:
+            raise refusals.loading()
+        return self._slot.model
+
+    async def _asked(self, request: Request) -> Asked:
+        """What a contract may read; the body no further than allowed, and not at all without room."""
+        if self.in_progress > self._limits.queue:
+            raise refusals.overloaded()
+        most = self._limits.body_bytes
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise RefusedError(413, f"the body is longer than {most} bytes: send fewer inputs at once")
+        return Asked(body=bytes(body), headers=request.headers, path=request.path_params)
+
+    def _call(self, contract: Contract, model: ServedModel, asked: Asked) -> Call:
+        if contract.tasks and model.engine.task not in contract.tasks:
+            raise RefusedError(404, f"the model served here is for {model.engine.task}, not for {contract.tasks[0]}")
+        call = contract.parse(asked)
+        if not call.inputs:
+            raise RefusedError(400, "there is no input: give at least one")
+        if len(call.inputs) > self._limits.inputs:
+            raise RefusedError(
+                413, f"{len(call.inputs)} inputs are more than {self._limits.inputs}: send fewer at once"
+            )
+        return call
+
+    async def _answer(self, contract: Contract, call: Call, model: ServedModel) -> Response:
+        if not call.stream:
+            return contract.respond(call, await model.engine.respond(call.inputs, call.parameters), model)
+        parts = model.engine.stream(call.inputs, call.parameters)
+        if contract.stream is None:
+            raise RefusedError(400, "this route does not stream: leave stream out")
+        # What is wrong with the request shows before the first part, while the status can still tell it.
+        first = await anext(parts, None)
+        chunks = contract.stream(call, _from(first, parts), model)
+        return StreamingResponse(chunks, media_type="text/event-stream")
+
+    def _counted(
+        self, contract: Contract, request: Request, response: Response, call: Call | None, started: float
+    ) -> Response:
+        request_id = request.headers.get("x-request-id", "")[:_LONGEST_ID] or uuid.uuid4().hex
+        response.headers["x-request-id"] = request_id
+        if self._slot.draining:
+            response.headers["connection"] = "close"
+        self._telemetry.count_request(
+            contract=contract.name,
+            path=request.url.path,
+            status=response.status_code,
+            seconds=time.perf_counter() - started,
+            request_id=request_id,
+            inputs=call.inputs if call else None,
+        )
+        return response
+
+
+def create_app(
+    slot: Slot,
+    *,
+    contracts: list[Contract],
+    probes: list[Probe],
+    limits: Limits | None = None,
+    telemetry: Telemetry | None = None,
+    lifespan: Lifespan[Starlette] | None = None,
+) -> Starlette:
     """The application; it serves whatever is in the slot when a request comes.
 
     Args:
         slot: Where the loader puts the model.
+        contracts: Ways to ask for predictions.
+        probes: Ways to ask about the server.
+        limits: What is accepted at most; None for the defaults.
+        telemetry: Counts and logs; None for a new one that logs nothing.
         lifespan: Started and ended with the application.
     """
-    one_at_a_time = CapacityLimiter(1)
+    telemetry = telemetry or Telemetry()
+    app = App(slot, limits or Limits(), telemetry)
 
-    async def predict(request: Request) -> Response:
-        model = _warm(slot)
-        inputs, parameters, single = _parse(await _body(request))
-        async with one_at_a_time:
-            responses = await run_in_threadpool(model.predictor.respond, inputs, parameters)
-        unnested = single and not model.predictor.task.nests_single_response
-        return JSONResponse(responses[0] if unnested else responses)
-
-    async def describe(request: Request) -> Response:
-        model = _warm(slot)
-        task = model.predictor.task.name
-        content = {"model": model.name, "version": model.version, "task": task, "fingerprint": model.fingerprint}
-        return JSONResponse(content)
-
-    async def health(request: Request) -> Response:
-        _warm(slot)
-        return JSONResponse({"status": "ok"})
+    async def metrics(request: Request) -> Response:
+        return Response(telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
     return Starlette(
         routes=[
-            Route("/", predict, methods=["POST"]),
-            Route("/", describe, methods=["GET"]),
-            Route("/health", health, methods=["GET"]),
+            *(Route(contract.path, app.predicting(contract), methods=["POST"]) for contract in contracts),
+            *(Route(probe.path, app.probing(probe), methods=["GET"]) for probe in probes),
+            Route("/metrics", metrics, methods=["GET"]),
         ],
-        exception_handlers={HTTPException: _http_error, ArgumentError: _argument_error, Exception: _unexpected},
+        exception_handlers={HTTPException: _http_error, Exception: _unexpected},
         lifespan=lifespan,
     )
 
 
-def _warm(slot: Slot) -> ServedModel:
-    if slot.model is None:
-        raise HTTPException(503, "the model is still being loaded", headers={"Retry-After": "5"})
-    return slot.model
+async def _from(first: Any, parts: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    if first is not None:
+        yield first
+    async for part in parts:
+        yield part
 
 
-async def _body(request: Request) -> bytes:
-    """The body, read no further than allowed."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes: send fewer inputs at once")
-    return body
+def _refusal(contract: Contract, refused: RefusedError) -> Response:
+    return _error(refused, contract.error(refused.status, str(refused)) if contract.error else None)
 
 
-def _parse(body: bytes) -> tuple[list[Any], Mapping[str, Any], bool]:
-    """The inputs, the parameters, and whether there was a single input outside a list."""
-    try:
-        content = json.loads(body)
-        # What cannot be written back, NaN or half a surrogate pair, is not JSON, though Python reads it.
-        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        raise HTTPException(400, "the body is not JSON in UTF-8") from None
-    if not isinstance(content, dict) or "inputs" not in content or not content.keys() <= {"inputs", "parameters"}:
-        raise HTTPException(400, 'the body must be {"inputs": …} or {"inputs": …, "parameters": {…}}')
-    inputs, parameters = content["inputs"], content.get("parameters") or {}
-    single = not isinstance(inputs, list)
-    inputs = [inputs] if single else inputs
-    if not isinstance(parameters, dict):
-        raise HTTPException(400, "parameters must be an object")
-    if not inputs:
-        raise HTTPException(400, "inputs is empty: give at least one")
-    if len(inputs) > MAX_INPUTS:
-        raise HTTPException(413, f"{len(inputs)} inputs are more than {MAX_INPUTS}: send fewer at once")
-    return inputs, parameters, single
+def _error(refused: RefusedError, content: Any = None) -> Response:
+    headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after else None
+    return JSONResponse(content or {"error": str(refused)}, refused.status, headers=headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
-
-
-async def _argument_error(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 400)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

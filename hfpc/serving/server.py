@@ -17,8 +17,12 @@ from typing import Any
 from hfpc import golden
 from hfpc import registry as local_registry
 from hfpc.errors import ArgumentError, DataError, HfpcError
-from hfpc.serving import state
-from hfpc.serving.app import ServedModel, Slot, create_app
+from hfpc.serving import hosting, state
+from hfpc.serving.app import Slot, create_app
+from hfpc.serving.contracts import catalog
+from hfpc.serving.engine import PredictionEngine, ServedModel
+from hfpc.serving.limits import Limits
+from hfpc.serving.telemetry import Telemetry
 
 POLL_SECONDS = 1.0
 """How often it is looked up which model the target means: one small file is read."""
@@ -56,6 +60,8 @@ class _Server:
         self.url = f"http://{shown}:{self.socket.getsockname()[1]}"
         self.parent = parent
         self.slot = Slot()
+        self.limits = Limits()
+        self.telemetry = Telemetry()
         self.stopping = threading.Event()
         self.failure: BaseException | None = None
         self.uvicorn: Any = None
@@ -64,7 +70,15 @@ class _Server:
         """Serves until a signal comes or the first model does not load."""
         import uvicorn
 
-        app = create_app(self.slot, self._lifespan)
+        platform = hosting.from_environment()
+        app = create_app(
+            self.slot,
+            contracts=catalog.contracts(platform),
+            probes=catalog.probes(platform),
+            limits=self.limits,
+            telemetry=self.telemetry,
+            lifespan=self._lifespan,
+        )
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
         self.uvicorn = uvicorn.Server(config)
         try:
@@ -119,7 +133,7 @@ class _Server:
         with contextlib.suppress(DataError):  # a model without golden requests warms up with its first request
             predictor.respond([request["inputs"] for request in golden.read(folder)])
         model = ServedModel(
-            predictor=predictor,
+            engine=PredictionEngine(predictor, self.limits, self.telemetry.count_batch),
             name=self.target if self.registered else folder.name,
             version=folder.name if self.registered else "",
             fingerprint=fingerprint,

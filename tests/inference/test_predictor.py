@@ -13,10 +13,11 @@ from tests.conftest import make_tagged, make_texts
 
 
 @pytest.fixture
-def two_threads():
-    """Two cores for torch, so that batches run side by side; the tests' default is one."""
+def two_threads(monkeypatch):
+    """Two cores, so that batches run side by side; the tests' default is one."""
     import torch
 
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -56,7 +57,7 @@ def test_two_cores_give_what_one_gives_and_the_callers_threads_stay(tagging_mode
 
     rows = {"tokens": [row["tokens"] for row in make_tagged(80)]}
     parallel = Predictor(tagging_model, tokens_per_batch=64)
-    assert parallel._cores == 2
+    assert parallel.workers == 2
     first, second = parallel.predict(rows), parallel.predict(rows)
     assert equal(first, second)
     assert torch.get_num_threads() == 2

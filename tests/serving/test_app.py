@@ -10,22 +10,22 @@ import pytest
 from starlette.testclient import TestClient
 
 from hfpc.inference.predictor import Predictor
-from hfpc.serving.app import MAX_BODY_BYTES, MAX_INPUTS, ServedModel, Slot, create_app
+from hfpc.serving.limits import Limits
+from tests.serving.apps import application, serving
 
-
-def serve(folder) -> TestClient:
-    slot = Slot(ServedModel(predictor=Predictor(folder), name="tweets@champion", version="3", fingerprint="ab"))
-    return TestClient(create_app(slot), raise_server_exceptions=False)
+MAX_BODY_BYTES, MAX_INPUTS = Limits().body_bytes, Limits().inputs
 
 
 @pytest.fixture(scope="module")
 def texts(model):
-    return serve(model)
+    with serving(model) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
 def tags(tagging_model):
-    return serve(tagging_model)
+    with serving(tagging_model) as client:
+        yield client
 
 
 @pytest.fixture(params=["texts", "tags"])
@@ -78,7 +78,7 @@ def test_it_says_what_it_serves(texts):
 
 
 def test_nothing_is_answered_before_the_model_is_warm():
-    cold = TestClient(create_app(Slot()))
+    cold = TestClient(application(None))
     for response in (cold.get("/health"), cold.get("/"), cold.post("/", json={"inputs": "a"})):
         assert response.status_code == 503
         assert "being loaded" in response.json()["error"]
@@ -231,15 +231,15 @@ def test_health_answers_while_the_model_is_busy(model):
     class Slow(Predictor):
         running = most = 0
 
-        def respond(self, inputs, parameters=None):
+        def forward(self, rows, threads=1):
             Slow.running += 1
             Slow.most = max(Slow.most, Slow.running)
             time.sleep(0.3)
             Slow.running -= 1
-            return super().respond(inputs, parameters)
+            return super().forward(rows, threads)
 
-    slot = Slot(ServedModel(predictor=Slow(model), name="m", version="", fingerprint="ab"))
-    with TestClient(create_app(slot)) as client:
+    slow = Slow(model, tokens_per_batch=1)
+    with TestClient(application(slow)) as client:
         requests = [
             threading.Thread(target=client.post, args=("/",), kwargs={"json": {"inputs": "a"}}) for _ in range(4)
         ]
@@ -254,4 +254,4 @@ def test_health_answers_while_the_model_is_busy(model):
             request.join()
     assert waiting >= 2, "health was answered after the requests and not between them"
     assert took < 0.3
-    assert Slow.most == 1, "the model computes one request at a time"
+    assert Slow.most == slow.workers, "the model computes as many batches at a time as there are workers"
