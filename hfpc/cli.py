@@ -181,15 +181,51 @@ def predict(
 
 @app.command()
 def serve(
-    target: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME@VERSION or a model folder.")],
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes any that is free.")] = 8080,
+    target: Annotated[
+        str, typer.Argument(help="NAME@ALIAS, NAME@VERSION or a model folder; what the platform names if left out.")
+    ] = "",
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes any that is free. Default: 8080.")] = -1,
     registry: Registry = "",
+    queue: Annotated[
+        int, typer.Option(envvar="HFPC_QUEUE", help="Inputs that may wait; more are refused with 503.")
+    ] = 512,
+    timeout: Annotated[
+        float, typer.Option(envvar="HFPC_TIMEOUT", help="Seconds after which a request is given up with 503.")
+    ] = 30.0,
+    drain_seconds: Annotated[
+        float, typer.Option(envvar="HFPC_DRAIN_SECONDS", help="Seconds after SIGTERM with new connections accepted.")
+    ] = 0.0,
+    log_requests: Annotated[
+        bool, typer.Option(envvar="HFPC_LOG_REQUESTS", help="Print a line of JSON for each request.")
+    ] = True,
+    log_inputs: Annotated[
+        bool, typer.Option("--log-inputs", envvar="HFPC_LOG_INPUTS", help="Print the inputs as well.")
+    ] = False,
 ) -> None:
-    """Serve a model over HTTP."""
+    """Serve a model over HTTP.
+
+    One server answers Vertex AI, SageMaker, Azure ML, KServe, the Hugging Face and the OpenAI
+    clients; http://HOST:PORT/docs lists its routes. It stops on SIGTERM without losing a request.
+    """
+    from hfpc.serving import hosting
+    from hfpc.serving.limits import Limits
+    from hfpc.serving.server import ServerConfig
     from hfpc.serving.server import serve as start
 
-    start(target, registry=registry, host=host, port=port)
+    platform = hosting.from_environment()
+    start(
+        ServerConfig(
+            target=target or platform.target,
+            registry=registry,
+            host=host or platform.host,
+            port=platform.port if port < 0 else port,
+            limits=Limits(queue=queue, seconds=timeout),
+            drain_seconds=drain_seconds,
+            log_requests=log_requests,
+            log_inputs=log_inputs,
+        )
+    )
 
 
 @app.command()

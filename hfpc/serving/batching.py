@@ -60,7 +60,7 @@ class Batch:
 class Batcher:
     """Runs batches in threads, as many at once as there are workers.
 
-    All methods belong to one event loop.
+    All methods belong to one event loop. The threads end with the object.
 
     Args:
         forward: Computes the outputs of a batch of rows, in their order. Called in threads.
@@ -122,10 +122,6 @@ class Batcher:
                 item.logits.cancel()
             self._waiting = [item for item in self._waiting if not item.logits.cancelled()]
             raise
-
-    def close(self) -> None:
-        """Ends the threads, once what runs is done."""
-        self._pool.shutdown(wait=False)
 
     def _dispatch(self) -> None:
         """Starts batches while there are inputs and workers."""

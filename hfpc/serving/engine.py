@@ -45,8 +45,12 @@ class Engine(Protocol):
             RefusedError: There is no room in the queue, or no answer in time.
         """
 
+    @property
+    def waiting(self) -> int:
+        """Inputs that wait to be computed."""
+
     def close(self) -> None:
-        """Frees what it holds, once what it was asked is answered."""
+        """Is called when another model has taken its place; what it was asked before is still answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +119,7 @@ class PredictionEngine:
         return self._batcher.waiting
 
     def close(self) -> None:
-        """Ends its threads, once what they do is done."""
-        self._batcher.close()
-        self._encoding.shutdown(wait=False)
+        """Nothing to do: its threads end when the last request that holds it is answered."""
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._encoding, function, *arguments)

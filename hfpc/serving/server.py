@@ -11,13 +11,13 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from hfpc import golden
 from hfpc import registry as local_registry
 from hfpc.errors import ArgumentError, DataError, HfpcError
-from hfpc.serving import hosting, state
+from hfpc.serving import hosting, state, targets
 from hfpc.serving.app import Slot, create_app
 from hfpc.serving.contracts import catalog
 from hfpc.serving.engine import PredictionEngine, ServedModel
@@ -28,59 +28,92 @@ POLL_SECONDS = 1.0
 """How often it is looked up which model the target means: one small file is read."""
 
 
-def serve(target: str, *, registry: str = "", host: str = "127.0.0.1", port: int = 8080) -> None:
-    """Serves a model until the process is told to stop.
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """How a model is served.
 
-    When the target comes to mean another model (an alias is moved, a folder is written anew), that
-    model is loaded beside the old one and takes its place once it is warm.
-
-    Args:
-        target: A model folder, `NAME@ALIAS` or `NAME@VERSION`.
+    Attributes:
+        target: A model folder, `NAME@ALIAS`, `NAME@VERSION`, a URI (`gs://…`, `s3://…`) or a Hub id.
         registry: Folder of the registry; "" means `$HFPC_HOME/registry`.
         host: Address to listen at. The default is reached from this machine only.
         port: Port to listen at; 0 takes any that is free.
+        limits: What is accepted at most.
+        drain_seconds: Seconds after SIGTERM during which new connections are still accepted, for
+            load balancers that learn late. Requests that were accepted are answered in any case.
+        log_requests: Write a line of JSON to stdout for each request.
+        log_inputs: Write the inputs into it. Off, because they may be anybody's words.
+        parent: Process whose end also ends the server; None for none.
+    """
+
+    target: str
+    registry: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    limits: Limits = field(default_factory=Limits)
+    drain_seconds: float = 0.0
+    log_requests: bool = True
+    log_inputs: bool = False
+    parent: int | None = None
+
+
+def serve(config: ServerConfig) -> None:
+    """Serves a model until the process is told to stop.
+
+    When the target comes to mean another model (an alias is moved, a folder is written anew), that
+    model is loaded beside the old one and takes its place once it is warm. What is downloaded, from
+    a URI or the Hub, stays as it was at the start. The server answers probes meanwhile.
+
+    SIGTERM ends it without losing a request: from then on it is not ready, asks clients to connect
+    elsewhere, and ends once every request that it accepted is answered.
+
+    Args:
+        config: What is served and how.
 
     Raises:
         ArgumentError: There is no such model, or the port or the host cannot be used.
         HfpcError: The model does not load.
     """
-    _Server(target, registry, host, port).run()
+    _Server(config).run()
 
 
 class _Server:
-    """A server; `parent` is the process whose end also ends it, None for none."""
+    """A server process."""
 
-    def __init__(self, target: str, registry: str, host: str, port: int, parent: int | None = None) -> None:
-        local_registry.fingerprint(local_registry.locate(target, registry))  # fails here, before anything slow
-        self.registered = not Path(target).is_dir()
-        self.target = target if self.registered else str(Path(target).absolute())
-        self.registry = registry
-        self.socket = _listen(host, port)
+    def __init__(self, config: ServerConfig) -> None:
+        host = config.host
+        self.config = config
+        self.target = targets.parse(config.target, config.registry)  # fails here, before anything slow
+        self.socket = _listen(host, config.port)
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
         self.url = f"http://{shown}:{self.socket.getsockname()[1]}"
-        self.parent = parent
         self.slot = Slot()
-        self.limits = Limits()
-        self.telemetry = Telemetry()
+        self.telemetry = Telemetry(
+            waiting=self._waiting, log=sys.stdout if config.log_requests else None, log_inputs=config.log_inputs
+        )
         self.stopping = threading.Event()
         self.failure: BaseException | None = None
         self.uvicorn: Any = None
 
     def run(self) -> None:
         """Serves until a signal comes or the first model does not load."""
-        import uvicorn
+        from hfpc.serving.draining import DrainingServer
 
         platform = hosting.from_environment()
         app = create_app(
             self.slot,
             contracts=catalog.contracts(platform),
             probes=catalog.probes(platform),
-            limits=self.limits,
+            limits=self.config.limits,
             telemetry=self.telemetry,
             lifespan=self._lifespan,
         )
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        self.uvicorn = uvicorn.Server(config)
+        self.uvicorn = DrainingServer(
+            app,
+            self.slot,
+            self.socket,
+            drain_seconds=self.config.drain_seconds,
+            answer_seconds=self.config.limits.seconds,
+        )
         try:
             self.uvicorn.run(sockets=[self.socket])
         except KeyboardInterrupt:
@@ -89,6 +122,10 @@ class _Server:
             self.socket.close()
         if self.failure is not None:
             raise self.failure
+
+    def _waiting(self) -> float:
+        model = self.slot.model
+        return model.engine.waiting if model else 0
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Any) -> AsyncIterator[None]:
@@ -103,16 +140,18 @@ class _Server:
         """Loads what the target means, now and whenever that changes."""
         loaded = complaint = ""
         while not self.stopping.wait(POLL_SECONDS if loaded else 0):
-            if self.parent is not None and os.getppid() != self.parent:
+            if self.config.parent is not None and os.getppid() != self.config.parent:
                 self.uvicorn.should_exit = True
                 return
+            if loaded and self.target.fixed:
+                continue
             wanted = ""
             try:
-                folder = local_registry.locate(self.target, self.registry)
-                wanted = f"{folder} {local_registry.fingerprint(folder)}"
+                found = targets.find(self.target)
+                wanted = f"{found.folder} {local_registry.fingerprint(found.folder)}"
                 if wanted == loaded:
                     continue
-                self._take(folder)
+                self._take(found)
             except Exception as error:
                 if self.slot.model is None:
                     self.failure = error
@@ -124,27 +163,30 @@ class _Server:
                     print(f"Still serving the model before: {complaint}", file=sys.stderr, flush=True)
             loaded = wanted or loaded
 
-    def _take(self, folder: Path) -> None:
-        """Loads and warms the model of a folder, then serves it instead of the one before."""
+    def _take(self, found: targets.Found) -> None:
+        """Loads and warms a model, then serves it instead of the one before."""
         from hfpc.inference.predictor import Predictor
 
-        fingerprint = local_registry.fingerprint(folder)
-        predictor = Predictor(folder)
+        fingerprint = local_registry.fingerprint(found.folder)
+        predictor = Predictor(found.folder)
         with contextlib.suppress(DataError):  # a model without golden requests warms up with its first request
-            predictor.respond([request["inputs"] for request in golden.read(folder)])
+            predictor.respond([request["inputs"] for request in golden.read(found.folder)])
         model = ServedModel(
-            engine=PredictionEngine(predictor, self.limits, self.telemetry.count_batch),
-            name=self.target if self.registered else folder.name,
-            version=folder.name if self.registered else "",
+            engine=PredictionEngine(predictor, self.config.limits, self.telemetry.count_batch),
+            name=found.name,
+            version=found.version,
             fingerprint=fingerprint,
         )
         if self.stopping.is_set():
             return
-        self.slot.model = model
-        where = str(local_registry.folder(self.registry))
+        before, self.slot.model = self.slot.model, model
+        if before is not None:
+            before.engine.close()
+        where = str(local_registry.folder(self.config.registry))
         pid = os.getpid()
-        state.write(state.Serving(url=self.url, pid=pid, target=self.target, registry=where, version=model.version))
-        version = f" version {model.version}" if self.registered else ""
+        target = self.target.text
+        state.write(state.Serving(url=self.url, pid=pid, target=target, registry=where, version=model.version))
+        version = f" version {model.version}" if model.version else ""
         print(f"Serving {model.name}{version} ({predictor.task.name}) at {self.url}", flush=True)
 
 
@@ -179,7 +221,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, help="stop when this process, which started this one, has ended")
     arguments = parser.parse_args()
     try:
-        _Server(**vars(arguments)).run()
+        serve(ServerConfig(**vars(arguments)))
     except HfpcError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,6 @@
 """What a server tells of itself: Prometheus metrics, and a line of JSON for each request."""
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
@@ -80,8 +79,3 @@ class Telemetry:
 
         found: bytes = generate_latest(self.registry)
         return found
-
-
-def stdout() -> IO[str]:
-    """Where the server's log goes: containers collect it there."""
-    return sys.stdout

@@ -21,7 +21,7 @@ from hfpc.serving import state
 from hfpc.serving.client import Client
 from hfpc.serving.predict import predict
 from hfpc.serving.running import find, running
-from hfpc.serving.server import serve
+from hfpc.serving.server import ServerConfig, serve
 from hfpc.serving.test_endpoint import TestEndpointConfig, test_endpoint
 from hfpc.sinks import local
 from tests.conftest import save_model
@@ -319,7 +319,7 @@ def test_a_port_that_is_taken_is_known_before_the_model_is_loaded(model):
     with a_taken_port() as port:
         start = time.monotonic()
         with pytest.raises(ArgumentError, match=f"port={port}: .*in use.*: give another port"):
-            serve(str(model), port=port)
+            serve(ServerConfig(target=str(model), port=port))
         done = subprocess.run(
             [sys.executable, "-m", "hfpc.serving.server", str(model), "--port", str(port)],
             capture_output=True,
@@ -342,7 +342,7 @@ def test_a_port_that_is_taken_is_known_before_the_model_is_loaded(model):
 )
 def test_what_cannot_be_served_is_named(home, model, arguments, argument):
     with pytest.raises(ArgumentError, match=argument):
-        serve(**{"target": str(model), **arguments})
+        serve(ServerConfig(**{"target": str(model), **arguments}))
 
 
 def test_an_endpoint_that_does_not_run_is_started_and_stopped(registered, tagging_model):
