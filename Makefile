@@ -10,10 +10,10 @@ DEMO_HOME := $(CURDIR)/build/demo
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types compile check wheel lock bench clean
+.PHONY: help setup demo test lint format types compile check wheel lock bench bench-serving clean
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(READY) ## Make .venv with the locked versions
 
@@ -64,6 +64,9 @@ lock: $(READY) ## Compile requirements/lock.txt anew
 
 bench: $(READY) ## Measure side by side with the peers
 	OMP_NUM_THREADS= $(BIN)/python -m benchmarks
+
+bench-serving: $(READY) ## Measure the server beside the official SageMaker stack (needs Java)
+	OMP_NUM_THREADS= $(BIN)/python -m benchmarks.serving
 
 clean: ## Remove what was built; .venv stays
 	rm -rf build dist *.egg-info

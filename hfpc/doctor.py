@@ -16,7 +16,9 @@ from hfpc.home import home
 
 DISTRIBUTION = "hf-pipeline-components"
 _EXTRAS = {
+    "serve": "serving models that optimize exported",
     "local": "training, evaluation and serving on this machine",
+    "optimize": "making models faster",
     "samples": "the embedded model and data",
     "google": "gs:// and Vertex AI",
     "aws": "s3://",

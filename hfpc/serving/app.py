@@ -19,8 +19,8 @@ from starlette.routing import Route
 from starlette.types import Lifespan
 
 from hfpc.errors import ArgumentError
-from hfpc.serving import refusals
-from hfpc.serving.contracts import Asked, Call, Contract, Probe
+from hfpc.serving import openapi, refusals
+from hfpc.serving.contracts import Asked, Call, Contract, Probe, placeholders
 from hfpc.serving.engine import ServedModel
 from hfpc.serving.limits import Limits
 from hfpc.serving.refusals import RefusedError
@@ -55,7 +55,7 @@ class App:
         self._slot = slot
         self._limits = limits
         self._telemetry = telemetry
-        self.in_progress = 0
+        self._in_progress = 0
 
     def predicting(self, contract: Contract) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of a contract."""
@@ -63,7 +63,7 @@ class App:
         async def endpoint(request: Request) -> Response:
             started = time.perf_counter()
             call: Call | None = None
-            self.in_progress += 1
+            self._count(+1)
             try:
                 model = self._warm()
                 async with asyncio.timeout(self._limits.seconds):
@@ -76,7 +76,7 @@ class App:
             except ArgumentError as error:
                 response = _refusal(contract, RefusedError(400, str(error)))
             finally:
-                self.in_progress -= 1
+                self._count(-1)
             return self._counted(contract, request, response, call, started)
 
         return endpoint
@@ -89,11 +89,17 @@ class App:
                 model = self._warm() if probe.needs_model else self._slot.model
                 if probe.needs_model and self._slot.draining:
                     raise RefusedError(503, "the server is about to end")
+                if model is not None:
+                    placeholders.check(request.path_params, model)
                 return JSONResponse(probe.content(model, request.path_params))
             except RefusedError as refused:
                 return _error(refused)
 
         return endpoint
+
+    def _count(self, change: int) -> None:
+        self._in_progress += change
+        self._telemetry.in_progress.set(self._in_progress)
 
     def _warm(self) -> ServedModel:
         if self._slot.model is None:
@@ -102,7 +108,7 @@ class App:
 
     async def _asked(self, request: Request) -> Asked:
         """What a contract may read; the body no further than allowed, and not at all without room."""
-        if self.in_progress > self._limits.queue:
+        if self._in_progress > self._limits.queue:
             raise refusals.overloaded()
         most = self._limits.body_bytes
         body = bytearray()
@@ -115,6 +121,7 @@ class App:
     def _call(self, contract: Contract, model: ServedModel, asked: Asked) -> Call:
         if contract.tasks and model.engine.task not in contract.tasks:
             raise RefusedError(404, f"the model served here is for {model.engine.task}, not for {contract.tasks[0]}")
+        placeholders.check(asked.path, model)
         call = contract.parse(asked)
         if not call.inputs:
             raise RefusedError(400, "there is no input: give at least one")
@@ -183,6 +190,7 @@ def create_app(
             *(Route(contract.path, app.predicting(contract), methods=["POST"]) for contract in contracts),
             *(Route(probe.path, app.probing(probe), methods=["GET"]) for probe in probes),
             Route("/metrics", metrics, methods=["GET"]),
+            *openapi.routes(contracts, probes, lambda: slot.model),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
         lifespan=lifespan,

@@ -16,6 +16,11 @@ import uvicorn
 
 from hfpc.serving.app import Slot
 
+_KEEP_ALIVE_SECONDS = 620
+"""How long a connection without a request is kept: longer than load balancers keep theirs, the longest of
+which is Google Cloud's with 600 seconds. The side that ends a connection first must be the one that sends
+requests, or it may send one into a connection that is just being closed."""
+
 _IDLE_SECONDS = 2
 """How long a connection without a request is kept while the server ends: clients see the end by then."""
 
@@ -39,6 +44,7 @@ class DrainingServer(uvicorn.Server):
             http="httptools",
             log_level="warning",
             access_log=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, round(answer_seconds)),
         )
         super().__init__(config)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -25,9 +26,14 @@ def application(
     limits: Limits | None = None,
     environment: dict[str, str] | None = None,
     slot: Slot | None = None,
+    log: IO[str] | None = None,
+    log_inputs: bool = False,
 ) -> Starlette:
     """An application that serves a predictor, or an engine, or nothing yet."""
-    limits, telemetry, slot = limits or Limits(), Telemetry(), slot or Slot()
+    limits, slot = limits or Limits(), slot or Slot()
+    telemetry = Telemetry(
+        waiting=lambda: slot.model.engine.waiting if slot.model else 0, log=log, log_inputs=log_inputs
+    )
     platform = hosting.from_environment(environment or {})
     if predictor is not None:
         engine = PredictionEngine(predictor, limits, telemetry.count_batch)

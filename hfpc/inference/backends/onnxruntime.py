@@ -31,7 +31,7 @@ class OnnxRuntime:
         try:
             import onnxruntime
         except ImportError:
-            raise MissingExtraError("onnxruntime", "local", f"the optimized model in {folder}") from None
+            raise MissingExtraError("onnxruntime", "serve", f"the optimized model in {folder}") from None
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
