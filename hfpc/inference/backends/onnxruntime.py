@@ -9,6 +9,10 @@ from hfpc.inference.tokenizer import FastTokenizer
 if TYPE_CHECKING:
     import numpy as np
 
+_SLOWER = ["SkipLayerNormFusion"]
+"""Optimizations that make a model slower: the fused kernel takes eight times as long as the two that it
+replaces, a seventh of the time of a whole pass (ONNX Runtime 1.32, MiniLM in INT8, AVX2)."""
+
 
 class OnnxRuntime:
     """An ONNX file. See `hfpc.inference.backends.Backend`.
@@ -37,7 +41,9 @@ class OnnxRuntime:
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER
+            )
         except Exception as error:  # the library raises classes of its own that have no other base
             raise ModelError(f"{file} does not load: {error}") from error
         self.input_names = tuple(item.name for item in self._session.get_inputs())
