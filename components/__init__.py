@@ -6,6 +6,7 @@ from hfpc.components.deploy_local.component import deploy_local
 from hfpc.components.evaluate.component import evaluate
 from hfpc.components.finetune.component import finetune
 from hfpc.components.load_dataset.component import load_dataset
+from hfpc.components.optimize.component import optimize
 from hfpc.components.preprocess.component import preprocess
 from hfpc.components.register_local_model.component import register_local_model
 from hfpc.components.test_endpoint.component import test_endpoint
@@ -17,6 +18,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "load_dataset",
+    "optimize",
     "preprocess",
     "register_local_model",
     "test_endpoint",

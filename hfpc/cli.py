@@ -182,11 +182,20 @@ def predict(
 @app.command()
 def serve(
     target: Annotated[
-        str, typer.Argument(help="NAME@ALIAS, NAME@VERSION or a model folder; what the platform names if left out.")
+        str,
+        typer.Argument(
+            help="NAME@ALIAS, NAME@VERSION, a model folder, a URI or OWNER/NAME[@REVISION] on the Hub; "
+            "what the platform names if left out."
+        ),
     ] = "",
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "",
-    port: Annotated[int, typer.Option(help="Port to listen at; 0 takes any that is free. Default: 8080.")] = -1,
+    host: Annotated[str, typer.Option(help="Address to listen at. Default: all on a platform, else 127.0.0.1.")] = "",
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen at; 0 takes any that is free. Default: the platform's, or 8080.")
+    ] = None,
     registry: Registry = "",
+    name: Annotated[
+        str, typer.Option(envvar="HFPC_MODEL_NAME", help="Name that clients ask for, e.g. KServe's; TARGET's if empty.")
+    ] = "",
     queue: Annotated[
         int, typer.Option(envvar="HFPC_QUEUE", help="Inputs that may wait; more are refused with 503.")
     ] = 512,
@@ -194,8 +203,12 @@ def serve(
         float, typer.Option(envvar="HFPC_TIMEOUT", help="Seconds after which a request is given up with 503.")
     ] = 30.0,
     drain_seconds: Annotated[
-        float, typer.Option(envvar="HFPC_DRAIN_SECONDS", help="Seconds after SIGTERM with new connections accepted.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            envvar="HFPC_DRAIN_SECONDS",
+            help="Seconds after SIGTERM during which new connections are accepted. Default: 5 on a platform, else 0.",
+        ),
+    ] = None,
     log_requests: Annotated[
         bool, typer.Option(envvar="HFPC_LOG_REQUESTS", help="Print a line of JSON for each request.")
     ] = True,
@@ -218,10 +231,11 @@ def serve(
         ServerConfig(
             target=target or platform.target,
             registry=registry,
+            name=name,
             host=host or platform.host,
-            port=platform.port if port < 0 else port,
+            port=platform.port if port is None else port,
             limits=Limits(queue=queue, seconds=timeout),
-            drain_seconds=drain_seconds,
+            drain_seconds=platform.drain_seconds if drain_seconds is None else drain_seconds,
             log_requests=log_requests,
             log_inputs=log_inputs,
         )

@@ -94,17 +94,21 @@ class OptimizationRecord:
     """How a model was made faster.
 
     Attributes:
+        kept: Name of the candidate that was kept, e.g. "onnxruntime-int8-dynamic".
         backend: What computes it: "pytorch", "onnxruntime" or "openvino".
         precision: "fp32", "bf16" or "int8".
         file: Path of the exported model inside the folder, "" for PyTorch.
-        candidates: What was measured of each way that was tried, in the order of the report; one
-            that could not be made has `error` instead of figures.
+        candidates: Each candidate's `name`, its `figures` (null where it could not be made or run),
+            and the `reason` why it was kept or not, in the order in which they were tried.
+        machine: What they were measured on: `processor`, `cores`, `instructions` and `versions`.
     """
 
+    kept: str
     backend: str
     precision: str
     file: str
     candidates: list[dict[str, Any]]
+    machine: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 from hfpc import manifest, storage
 from hfpc.errors import ArgumentError, DataError, ModelError
 from hfpc.home import home
+from hfpc.inference.plain_model import manifest_of
 from hfpc.manifest import Manifest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -240,8 +241,13 @@ def restore_alias(name: str, alias: str, version: str, previous: str, registry: 
 
 
 def fingerprint(model: Path) -> str:
-    """The fingerprint of a model folder, as its `hfpc.json` records it."""
-    record = manifest.read(model, "model").model
+    """The fingerprint of a model folder: as its `hfpc.json` records it, or made of the files of a plain one.
+
+    Raises:
+        DataError: It is no model folder.
+        ModelError: It is a plain model that is for no task of this library.
+    """
+    record = manifest_of(model).model
     assert record is not None
     return record.fingerprint
 

@@ -227,6 +227,8 @@ def local_folder(location: str, cache: Path, argument: str = "uri") -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.exists():
+            for unfinished in cache.glob(f".{target.name}-*"):  # of a process that was killed
+                shutil.rmtree(unfinished)
             with publishing(target) as staging:
                 download(location, staging, argument)
     return target

@@ -18,6 +18,7 @@ import pytest
 
 from hfpc import golden
 from hfpc.manifest import DatasetRecord, Manifest, ModelRecord, TokenizedRecord
+from tests.language_models import save_language_model
 
 LABELS = ["negative", "positive"]
 GOOD = "love great happy wonderful best nice amazing thanks".split()
@@ -224,6 +225,18 @@ def tokenized(tmp_path_factory, dataset, base_model) -> Path:
 @pytest.fixture(scope="session")
 def tagged_tokenized(tmp_path_factory, tagged_dataset, base_model) -> Path:
     return save_tokenized(tmp_path_factory.mktemp("tagged_tokenized"), tagged_dataset, base_model)
+
+
+@pytest.fixture(scope="session")
+def language_model(tmp_path_factory) -> Path:
+    """A Llama that knows `SENTENCES` and `CHATS`."""
+    return save_language_model(tmp_path_factory.mktemp("language_model"))
+
+
+@pytest.fixture(scope="session")
+def endless_model(tmp_path_factory) -> Path:
+    """A Llama that never ends a text by itself."""
+    return save_language_model(tmp_path_factory.mktemp("endless_model"), "endless")
 
 
 @pytest.fixture

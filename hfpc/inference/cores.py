@@ -1,7 +1,8 @@
-"""How many cores this process may use."""
+"""How many cores this process may use, and a thread of it does."""
 
 import math
 import os
+import threading
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -22,3 +23,18 @@ def cores() -> int:
         return max(1, min(allowed, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no control groups of version 2, or no limit ("max")
         return allowed
+
+
+def use_cores(threads: int) -> None:
+    """Sets how many cores torch uses in this thread.
+
+    What a thread sets is the default of every thread that comes later too, so another thread, which
+    does nothing else, puts that back.
+    """
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+        other = threading.Thread(target=torch.set_num_threads, args=(cores(),))
+        other.start()
+        other.join()

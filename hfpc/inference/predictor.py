@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hfpc import manifest, tasks
+from hfpc import tasks
 from hfpc.errors import ModelError
 from hfpc.inference import backends
 from hfpc.inference.cores import cores
+from hfpc.inference.plain_model import manifest_of
 from hfpc.tasks import Prediction, Rows
 
 TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16_384}
@@ -18,7 +19,7 @@ TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16_384}
 
 
 class Predictor:
-    """A fine-tuned model of this library, ready to predict.
+    """A fine-tuned model, of this library or as Transformers saves it, ready to predict.
 
     On a CPU each core runs a batch of its own. Cores that share a batch wait for each other at every
     layer, which costs some speed always, and half of it where other processes use the machine too.
@@ -26,7 +27,7 @@ class Predictor:
     One thread may call `predict` or `respond` at a time; `encode` and `forward` may run in several.
 
     Args:
-        folder: A model folder with `hfpc.json`.
+        folder: A model folder, with `hfpc.json` or plain (see `hfpc.inference.plain_model`).
         device: A torch device, or "auto" for the first GPU there is, else the CPU. A model that
             `optimize` exported runs on the CPU.
         tokens_per_batch: Padded tokens of one forward pass; None takes what suits the device.
@@ -34,13 +35,14 @@ class Predictor:
             not the folder: that may come from anywhere.
 
     Raises:
-        DataError: `folder` is not a model folder of this library.
+        ArgumentError: It is for a task whose answers are not predicted but generated.
+        DataError: `folder` is not a model folder.
         MissingExtraError: What `optimize` exported it for is not installed.
         ModelError: Its weights do not load, or are not safetensors, or it needs code of its own
             that is not trusted.
 
     Attributes:
-        manifest: The folder's `hfpc.json`.
+        manifest: The folder's `hfpc.json`, or what takes its place.
         task: The model's task.
         label_names: Class names by id.
         max_length: Tokens a row is cut to.
@@ -57,9 +59,9 @@ class Predictor:
         tokens_per_batch: int | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        self.manifest = manifest.read(folder, "model")
-        assert self.manifest.model is not None and self.manifest.dataset is not None
+        self.manifest = manifest_of(folder)
         self.task = tasks.get(self.manifest.task)
+        assert self.manifest.model is not None and self.manifest.dataset is not None
         self.label_names = self.manifest.dataset.label_names
         self.max_length = self.manifest.model.max_length
         own_code = self.manifest.model.trust_remote_code

@@ -38,11 +38,12 @@ class FastTokenizer:
         from tokenizers import Tokenizer
 
         try:
-            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            config = dict(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")))
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # the library raises Exception itself
             raise ModelError(f"{folder} has no fast tokenizer that loads: {error}") from error
         self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
         self._side = config.get("truncation_side") or "right"
         token = next((config[name] for name in _PADDING if config.get(name)), None)
         text = token["content"] if isinstance(token, dict) else token

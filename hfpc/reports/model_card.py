@@ -54,6 +54,7 @@ def model_card(manifest: Manifest) -> str:
         _data(dataset),
         _training(manifest, model),
         _results(model, dataset),
+        _optimization(manifest),
         _limits(manifest, model, dataset),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -186,6 +187,32 @@ def _results(model: ModelRecord, dataset: DatasetRecord) -> str:
         text.append("In brackets: 95 % bootstrap intervals.")
     if any(name in SPEED for name in names):
         text.append("Speed was measured on the machine that evaluated the model.")
+    return "\n\n".join(text)
+
+
+def _optimization(manifest: Manifest) -> str:
+    """What computes the model and how much faster that is; "" for a model that was not optimized."""
+    record = manifest.optimization
+    if record is None:
+        return ""
+    rows = [
+        (
+            f"`{row['name']}`",
+            f"{figures['speedup']:.2f}",
+            metric_value("rows_per_second", figures["rows_per_second"]),
+            metric_value("latency_ms_p50", figures["latency_ms_p50"]),
+            f"{100 * figures['agreement']:.2f} %",
+        )
+        for row in record.candidates
+        if (figures := row["figures"])
+    ]
+    machine = record.machine
+    text = [
+        "## Optimization",
+        f"Served by hfpc, it runs as `{record.kept}`. `transformers` loads the full weights beside that.",
+        _table(("Candidate", "Speed", "Rows per second", "Latency, median", "Same labels"), rows),
+        f"Measured on the validation split with {machine['cores']} cores of: {_plain(machine['processor'])}.",
+    ]
     return "\n\n".join(text)
 
 

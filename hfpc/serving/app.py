@@ -7,7 +7,7 @@ timed, counted and logged here.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ class App:
                 model = self._warm()
                 async with asyncio.timeout(self._limits.seconds):
                     call = self._call(contract, model, await self._asked(request))
-                    response = await self._answer(contract, call, model)
+                    response = await _unless_gone(request, self._answer(contract, call, model))
             except TimeoutError:
                 response = _refusal(contract, refusals.too_late(self._limits.seconds))
             except RefusedError as refused:
@@ -195,6 +195,20 @@ def create_app(
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
         lifespan=lifespan,
     )
+
+
+async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:
+    """The answer; what makes it is cancelled when the client leaves, as it is when time runs out."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(request.receive())  # the body is read, so that nothing else can come
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done():
+            raise refusals.gone()
+        return answering.result()
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
 async def _from(first: Any, parts: AsyncIterator[Any]) -> AsyncIterator[Any]:

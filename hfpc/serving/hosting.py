@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hfpc.errors import ArgumentError
 
-_URIS = ("AIP_STORAGE_URI", "HF_MODEL_ID")
-"""Variables that name the URI or Hub id of a model to download: Vertex AI, and SageMaker's Hugging Face images."""
+_HUB_REVISIONS = ("HF_MODEL_REVISION", "HF_REVISION")
+"""What the Hugging Face images for SageMaker, and those for Inference Endpoints, call the revision of HF_MODEL_ID."""
 
 _FOLDERS = ("/opt/ml/model", "/repository", "/mnt/models")
 """Folders that platforms mount a model at: SageMaker, Hugging Face Inference Endpoints, KServe."""
@@ -24,6 +24,8 @@ class Hosting:
         target: The model: a folder, a URI or a Hub id; "" where no platform names one.
         host: Address to listen at: all of them under a platform, this machine's own otherwise.
         port: Port to listen at; 8080, every platform's own default, where none is named.
+        drain_seconds: Seconds after SIGTERM during which new connections are still accepted: a
+            platform's load balancer learns late, on this machine there is none.
         predict_route: Path that Vertex AI posts predictions to.
         health_route: Path that Vertex AI asks whether the server is ready.
     """
@@ -31,6 +33,7 @@ class Hosting:
     target: str
     host: str
     port: int
+    drain_seconds: float
     predict_route: str
     health_route: str
 
@@ -46,6 +49,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Hosting:
         target=target,
         host="0.0.0.0" if target else "127.0.0.1",  # noqa: S104 a container is asked from outside
         port=_port(environment),
+        drain_seconds=5.0 if target else 0.0,
         predict_route=_route(environment, "AIP_PREDICT_ROUTE", "/predict"),
         health_route=_route(environment, "AIP_HEALTH_ROUTE", "/health"),
     )
@@ -54,9 +58,11 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Hosting:
 def _target(environment: Mapping[str, str]) -> str:
     if folder := environment.get("AZUREML_MODEL_DIR"):
         return str(_model_folder(Path(folder)))
-    for name in _URIS:
-        if environment.get(name):
-            return environment[name]
+    if uri := environment.get("AIP_STORAGE_URI"):
+        return uri
+    if name := environment.get("HF_MODEL_ID"):
+        revision = _first(environment, _HUB_REVISIONS)
+        return f"{name}@{revision}" if revision else name
     return next((folder for folder in _FOLDERS if (Path(folder) / "config.json").is_file()), "")
 
 
@@ -64,6 +70,10 @@ def _model_folder(folder: Path) -> Path:
     """Azure ML gives the folder that a registered model's folder lies in, or that folder itself."""
     inside = sorted(path.parent for path in folder.glob("*/config.json"))
     return inside[0] if len(inside) == 1 and not (folder / "config.json").is_file() else folder
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((environment[name] for name in names if environment.get(name)), "")
 
 
 def _port(environment: Mapping[str, str]) -> int:

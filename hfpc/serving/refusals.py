@@ -31,3 +31,8 @@ def overloaded() -> RefusedError:
 def too_late(seconds: float) -> RefusedError:
     """The deadline passed before there was an answer."""
     return RefusedError(503, f"there was no answer within {seconds:g} seconds, the server's limit", retry_after=1)
+
+
+def gone() -> RefusedError:
+    """The client closed its connection; the status, which nobody reads but the metrics, is that of nginx for it."""
+    return RefusedError(499, "the client has left")

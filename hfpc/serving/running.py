@@ -125,8 +125,7 @@ def _served(serving: state.Serving) -> str:
             served = client.describe()
     except EndpointError:
         return ""
-    ours = served["model"] in (serving.target, Path(serving.target).name)
-    return str(served["fingerprint"]) if ours else ""
+    return str(served["fingerprint"]) if served["model"] == serving.name else ""
 
 
 def _tail(log: IO[bytes]) -> str:

@@ -14,14 +14,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from hfpc import golden
 from hfpc import registry as local_registry
-from hfpc.errors import ArgumentError, DataError, HfpcError
+from hfpc.errors import ArgumentError, HfpcError
+from hfpc.redaction import redacted
 from hfpc.serving import hosting, state, targets
 from hfpc.serving.app import Slot, create_app
 from hfpc.serving.contracts import catalog
-from hfpc.serving.engine import PredictionEngine, ServedModel
+from hfpc.serving.engine import ServedModel
 from hfpc.serving.limits import Limits
+from hfpc.serving.loading import engine_for
 from hfpc.serving.telemetry import Telemetry
 
 POLL_SECONDS = 1.0
@@ -35,6 +36,7 @@ class ServerConfig:
     Attributes:
         target: A model folder, `NAME@ALIAS`, `NAME@VERSION`, a URI (`gs://…`, `s3://…`) or a Hub id.
         registry: Folder of the registry; "" means `$HFPC_HOME/registry`.
+        name: Name that clients ask for; "" means the target's own.
         host: Address to listen at. The default is reached from this machine only.
         port: Port to listen at; 0 takes any that is free.
         limits: What is accepted at most.
@@ -47,6 +49,7 @@ class ServerConfig:
 
     target: str
     registry: str = ""
+    name: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
     limits: Limits = field(default_factory=Limits)
@@ -139,6 +142,8 @@ class _Server:
     def _follow(self) -> None:
         """Loads what the target means, now and whenever that changes."""
         loaded = complaint = ""
+        if self.target.fixed:
+            print(f"Fetching {redacted(self.target.text)}", flush=True)
         while not self.stopping.wait(POLL_SECONDS if loaded else 0):
             if self.config.parent is not None and os.getppid() != self.config.parent:
                 self.uvicorn.should_exit = True
@@ -148,7 +153,7 @@ class _Server:
             wanted = ""
             try:
                 found = targets.find(self.target)
-                wanted = f"{found.folder} {local_registry.fingerprint(found.folder)}"
+                wanted = f"{found.folder} {found.fingerprint}"
                 if wanted == loaded:
                     continue
                 self._take(found)
@@ -165,29 +170,29 @@ class _Server:
 
     def _take(self, found: targets.Found) -> None:
         """Loads and warms a model, then serves it instead of the one before."""
-        from hfpc.inference.predictor import Predictor
-
-        fingerprint = local_registry.fingerprint(found.folder)
-        predictor = Predictor(found.folder)
-        with contextlib.suppress(DataError):  # a model without golden requests warms up with its first request
-            predictor.respond([request["inputs"] for request in golden.read(found.folder)])
         model = ServedModel(
-            engine=PredictionEngine(predictor, self.config.limits, self.telemetry.count_batch),
-            name=found.name,
+            engine=engine_for(found.folder, self.config.limits, self.telemetry),
+            name=self.config.name or found.name,
             version=found.version,
-            fingerprint=fingerprint,
+            fingerprint=found.fingerprint,
         )
         if self.stopping.is_set():
             return
         before, self.slot.model = self.slot.model, model
         if before is not None:
             before.engine.close()
-        where = str(local_registry.folder(self.config.registry))
-        pid = os.getpid()
-        target = self.target.text
-        state.write(state.Serving(url=self.url, pid=pid, target=target, registry=where, version=model.version))
+        state.write(
+            state.Serving(
+                url=self.url,
+                pid=os.getpid(),
+                target=self.target.text,
+                registry=str(local_registry.folder(self.config.registry)),
+                name=model.name,
+                version=model.version,
+            )
+        )
         version = f" version {model.version}" if model.version else ""
-        print(f"Serving {model.name}{version} ({predictor.task.name}) at {self.url}", flush=True)
+        print(f"Serving {model.name}{version} ({model.engine.task}) at {self.url}", flush=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

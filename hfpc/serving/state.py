@@ -22,6 +22,7 @@ class Serving:
         pid: Its process.
         target: What it serves: `NAME@ALIAS`, `NAME@VERSION` or the absolute path of a folder.
         registry: Absolute path of the registry that `target` is in.
+        name: Name that the server gives its model.
         version: Version of the model it served when the file was written; "" for a folder.
     """
 
@@ -29,6 +30,7 @@ class Serving:
     pid: int
     target: str
     registry: str
+    name: str
     version: str
 
 

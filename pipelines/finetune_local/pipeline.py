@@ -34,6 +34,8 @@ def finetune_local(
     early_stopping_patience: int = 0,
     checkpoint_uri: str = "",
     training_extra: dict = {},
+    optimize: bool = False,
+    max_metric_loss: float = 0.01,
     slice_columns: List[str] = [],
     seed: int = 42,
     registry: str = "",
@@ -71,6 +73,10 @@ def finetune_local(
         checkpoint_uri: Where checkpoints are copied.
         training_extra: Any other `transformers.TrainingArguments` (`extra` of `finetune`), e.g.
             `{"weight_decay": 0.01}`.
+        optimize: Look for a faster form of the model; see `optimize`. What is kept is what is
+            measured on the test split, and deployed.
+        max_metric_loss: Most of the task's main metric that a faster form may lose on the
+            validation split, in its own unit: 0.01 is one point of accuracy.
         slice_columns: Columns whose values the evaluation reports apart.
         seed: Seed of the training and of the resampling of the evaluation.
         registry: Folder of the local registry; empty means `$HFPC_HOME/registry`.
@@ -103,6 +109,8 @@ def finetune_local(
         early_stopping_patience=early_stopping_patience,
         checkpoint_uri=checkpoint_uri,
         training_extra=training_extra,
+        optimize=optimize,
+        max_metric_loss=max_metric_loss,
         slice_columns=slice_columns,
         seed=seed,
     ).set_display_name("Train and evaluate")

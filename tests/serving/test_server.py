@@ -299,7 +299,7 @@ def test_stale_files_name_no_server(urls, registered, home):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     with a_taken_port() as silent:
-        common = {"target": "tweets@2", "registry": str(home / "registry"), "version": "2"}
+        common = {"target": "tweets@2", "name": "tweets@2", "registry": str(home / "registry"), "version": "2"}
         state.write(state.Serving(url=urls["tweets"], pid=dead.pid, **common))
         state.write(state.Serving(url=urls["tweets"], pid=os.getpid(), **common))
         state.write(state.Serving(url=f"http://127.0.0.1:{silent}", pid=os.getppid(), **common))

@@ -4,6 +4,7 @@ Only PyTorch reads the safetensors weights; the others read a file that `hfpc.op
 them, and need neither torch nor Transformers, so that a server starts in a fraction of the time.
 """
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -73,6 +74,7 @@ def load(folder: Path, content: Manifest, task: "Task", *, device: str, trust_re
 def _file(folder: Path, name: str) -> Path:
     """A file of the model folder, which may come from anywhere."""
     file = folder / name
-    if not file.resolve().is_relative_to(folder.resolve()) or not file.is_file():
+    # Not by where links lead: the Hub's cache is made of links.
+    if not Path(os.path.abspath(file)).is_relative_to(folder.absolute()) or not file.is_file():
         raise ModelError(f"{folder} has no file {name!r}, which its {manifest.FILE_NAME} names: optimize it again")
     return file

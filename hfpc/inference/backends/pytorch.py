@@ -1,12 +1,11 @@
 """PyTorch: the weights of a model folder as they are."""
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hfpc.base_model import BaseModel
 from hfpc.errors import ModelError
-from hfpc.inference.cores import cores
+from hfpc.inference.cores import use_cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,23 +47,8 @@ class PyTorch:
         import torch
 
         if self.device == "cpu":
-            _use(threads)
+            use_cores(threads)
         tensors = {name: torch.from_numpy(values).to(self.model.device) for name, values in inputs.items()}
         with torch.inference_mode():
             found: np.ndarray = self.model(**tensors).logits.float().cpu().numpy()
         return found
-
-
-def _use(threads: int) -> None:
-    """Sets how many cores torch uses in this thread.
-
-    What a thread sets is the default of every thread that comes later too, so another thread, which
-    does nothing else, puts that back.
-    """
-    import torch
-
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-        other = threading.Thread(target=torch.set_num_threads, args=(cores(),))
-        other.start()
-        other.join()

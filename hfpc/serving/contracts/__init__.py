@@ -55,16 +55,20 @@ class Contract:
 
     Attributes:
         name: Name of the platform, as metrics and logs have it.
-        path: Path of its route, with `{placeholders}`.
+        path: Path of its route, with the placeholders of `hfpc.serving.contracts.placeholders`.
         summary: What it is for, a few words, for the OpenAPI page.
         parse: Makes a call of a request. Raises ArgumentError or RefusedError.
         respond: Makes the HTTP response of the model's responses, one for each input.
-        request: Example of a body, for the OpenAPI page.
-        response: Example of an answer, for the OpenAPI page.
+        request: Example of a JSON body, for the OpenAPI page.
+        response: Example of a JSON answer, for the OpenAPI page.
         stream: Makes the chunks of a streamed HTTP response (server-sent events) of the parts of
             the model's response; None where the contract has no such thing.
         error: Makes the JSON content of an error; None for `{"error": message}`.
         tasks: Names of the tasks that it is for; empty for all.
+        schema: JSON schema of a JSON body, in the subset that OpenAPI 3.0 knows.
+        other_requests: Media types of bodies that are not JSON, to an example of each.
+        other_responses: Media types of answers that are not JSON, to an example of each.
+        statuses: Statuses of errors that only this contract gives.
     """
 
     name: str
@@ -77,6 +81,10 @@ class Contract:
     stream: Callable[[Call, AsyncIterator[Any], "ServedModel"], AsyncIterator[bytes]] | None = None
     error: Callable[[int, str], Any] | None = None
     tasks: tuple[str, ...] = ()
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "object"})
+    other_requests: Mapping[str, str] = field(default_factory=dict)
+    other_responses: Mapping[str, str] = field(default_factory=dict)
+    statuses: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +92,7 @@ class Probe:
     """One way to ask about the server: is it alive, is it ready, what does it serve?
 
     Attributes:
-        path: Path of its route, with `{placeholders}`.
+        path: Path of its route, with the placeholders of `hfpc.serving.contracts.placeholders`.
         summary: What it is for, a few words, for the OpenAPI page.
         content: Makes the JSON answer from the warm model, and the path's placeholders.
         needs_model: Whether it answers 503 until the model is warm. Where not, `content` gets None
