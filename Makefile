@@ -63,10 +63,10 @@ lock: $(READY) ## Compile requirements/lock.txt anew
 	  --override requirements/overrides.txt pyproject.toml --output-file requirements/lock.txt
 
 bench: $(READY) ## Measure side by side with the peers
-	OMP_NUM_THREADS= $(BIN)/python -m benchmarks
+	env -u OMP_NUM_THREADS $(BIN)/python -m benchmarks
 
 bench-serving: $(READY) ## Measure the server beside the official SageMaker stack (needs Java)
-	OMP_NUM_THREADS= $(BIN)/python -m benchmarks.serving
+	env -u OMP_NUM_THREADS $(BIN)/python -m benchmarks.serving
 
 clean: ## Remove what was built; .venv stays
 	rm -rf build dist *.egg-info

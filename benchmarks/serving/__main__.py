@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving import models, official_stack
+from benchmarks.serving import batch, models, official_stack
 from benchmarks.serving.comparison import Settings, compare
 from hfpc.errors import HfpcError
 
@@ -30,7 +30,7 @@ def main() -> int:
         models.FOLDER.mkdir(parents=True, exist_ok=True)
         subject = models.subject(arguments.model, arguments.optimized)
         found["serving"] = compare(subject, settings)
-        # `batch_predict` against `transformers.pipeline(batch_size=32)` comes here, as found["batch_predict"].
+        found["batch_predict"] = batch.compare(subject)
     except HfpcError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

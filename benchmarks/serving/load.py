@@ -98,11 +98,16 @@ def request(text: str, port: int) -> bytes:
 
 
 def answered(body: bytes) -> str | None:
-    """The label in an answer; None where it has not the shape of the official stack's."""
+    """The best label in an answer; None where it has neither the official stack's shape nor the Hub's.
+
+    For one text the official stack gives `[{"label": …, "score": …}]`, ours, as the Hub does, a list of all
+    labels in a list, the best first.
+    """
     try:
         [answer] = json.loads(body)
+        answer = answer[0] if isinstance(answer, list) else answer
         score, label = answer["score"], answer["label"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, IndexError):
         return None
     right = isinstance(label, str) and isinstance(score, int | float) and answer.keys() == {"label", "score"}
     return label if right else None

@@ -21,6 +21,8 @@ def answer(response: Any) -> str:
         if all("word" in item for item in response):
             return ", ".join(f"{item['word']} ({_label(item)})" for item in response) or "nothing found"
         return _label(max(response, key=lambda item: float(item["score"])))
+    if isinstance(response, dict) and "generated_text" in response:
+        return str(response["generated_text"])
     return json.dumps(response, ensure_ascii=False)
 
 

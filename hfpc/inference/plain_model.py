@@ -12,11 +12,14 @@ from hfpc import golden, manifest, storage
 from hfpc.errors import ModelError
 from hfpc.manifest import DatasetRecord, Manifest, ModelRecord
 
+TEXT_GENERATION = "text-generation"
+"""The task whose answers are generated token by token, and not predicted at once."""
+
 TASKS = {
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
-    "ForCausalLM": "text-generation",
-    "LMHeadModel": "text-generation",
+    "ForCausalLM": TEXT_GENERATION,
+    "LMHeadModel": TEXT_GENERATION,
 }
 """Ends of architectures to the tasks that they are served for."""
 
@@ -61,7 +64,7 @@ def _manifest(folder: Path, state: tuple[tuple[str, int, int], ...]) -> Manifest
         metrics={},
         fingerprint=storage.fingerprint([folder / name for name, _, _ in state], folder),
     )
-    dataset = None if task == "text-generation" else _dataset(_label_names(folder, config))
+    dataset = None if task == TEXT_GENERATION else _dataset(_label_names(folder, config))
     return Manifest(kind="model", task=task, dataset=dataset, model=record, versions={})
 
 

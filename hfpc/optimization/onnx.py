@@ -11,8 +11,6 @@ from hfpc.optimization.smoothing import smoothed
 if TYPE_CHECKING:
     import numpy as np
 
-    Inputs = list[dict[str, np.ndarray]]
-
 OPSET = 20
 """The first version with Gelu as one operator, which makes an INT8 model a twelfth faster than version 18."""
 
@@ -55,16 +53,20 @@ def export(model: Path, dataset: Path, file: Path, *, trust_remote_code: bool) -
     )
 
 
-def quantize_dynamic(source: Path, file: Path, inputs: "Inputs") -> None:
+def quantize_dynamic(source: Path, file: Path, model: Path, dataset: Path, *, rows: int, seed: int) -> None:
     """Writes an ONNX file with INT8 weights, whose activations are quantized as they come.
 
     Args:
         source: The file in full precision.
         file: The file to write.
-        inputs: Rows that show which numbers occur inside the model.
+        model: The model folder.
+        dataset: The data set folder, whose training rows show which numbers occur inside the model.
+        rows: How many of them.
+        seed: Seed of their drawing.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    inputs = training_inputs(model, dataset, _input_names(source), count=rows, seed=seed)
     file.parent.mkdir(parents=True)
     quantize_dynamic(
         smoothed(source, inputs),
@@ -75,16 +77,14 @@ def quantize_dynamic(source: Path, file: Path, inputs: "Inputs") -> None:
     )
 
 
-def quantize_static(source: Path, file: Path, inputs: "Inputs") -> None:
-    """Writes an ONNX file with INT8 weights, whose activations have the ranges they had for given rows.
+def quantize_static(source: Path, file: Path, model: Path, dataset: Path, *, rows: int, seed: int) -> None:
+    """Writes an ONNX file with INT8 weights, whose activations have the ranges they had for training rows.
 
-    Args:
-        source: The file in full precision.
-        file: The file to write.
-        inputs: Rows that show which numbers occur inside the model.
+    Its arguments are those of `quantize_dynamic`.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    inputs = training_inputs(model, dataset, _input_names(source), count=rows, seed=seed)
     file.parent.mkdir(parents=True)
     quantize_static(
         smoothed(source, inputs),
@@ -99,17 +99,16 @@ def quantize_static(source: Path, file: Path, inputs: "Inputs") -> None:
     )
 
 
-def input_names(file: Path) -> list[str]:
-    """Names of a model's inputs."""
+def _input_names(file: Path) -> list[str]:
     import onnx
 
-    return [item.name for item in onnx.load(file, load_external_data=False).graph.input]
+    return [item.name for item in onnx.load(file).graph.input]
 
 
 class _Reader:
     """Rows one after the other, as ONNX Runtime's calibration asks for them."""
 
-    def __init__(self, rows: "Inputs") -> None:
+    def __init__(self, rows: "list[dict[str, np.ndarray]]") -> None:
         self._rows = iter(rows)
 
     def get_next(self) -> "dict[str, np.ndarray] | None":

@@ -1,12 +1,12 @@
 """A model as OpenVINO's two files, made by Optimum: in full precision, or in INT8."""
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from hfpc import manifest, tasks
+from hfpc.inference.backends.openvino import send_nothing
 from hfpc.optimization.samples import training_inputs
 
 
@@ -44,19 +44,11 @@ def quantize(
 
 def _auto_model(model: Path) -> Any:
     """Optimum's class for the model's task."""
-    _send_nothing()
+    send_nothing()
     import optimum.intel
 
     task = tasks.get(manifest.read(model, "model").task)
     return getattr(optimum.intel, task.auto_model().__name__.replace("Auto", "OV", 1))
-
-
-def _send_nothing() -> None:
-    """Keeps OpenVINO's converter and NNCF from sending usage data over the network.
-
-    Both do so unasked wherever this package can be imported, and work without it.
-    """
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def _save(exported: Any, file: Path) -> None:

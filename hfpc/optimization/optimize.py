@@ -20,8 +20,11 @@ from hfpc.optimization.optimization import Figures, Optimization, Row
 from hfpc.optimization.process import FailedError, Process
 from hfpc.progress import Reporter
 
-_TURNS = 3
-"""Turns in which the reference and a candidate are timed, one after the other; medians are taken of them."""
+_TURNS = 5
+"""Turns in which the reference and a candidate are timed, one after the other; medians are taken of them.
+
+Five, because other work on the machine may fall on two of them.
+"""
 
 _Measured = dict[str, Any]
 

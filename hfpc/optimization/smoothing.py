@@ -44,7 +44,7 @@ def smoothed(file: Path, inputs: list[dict[str, np.ndarray]]) -> "onnx.ModelProt
         nodes.insert(nodes.index(products[name][0]), helper.make_node("Mul", [name, factor], [milder], name=milder))
         for product in products[name]:
             weight = numpy_helper.to_array(weights[product.input[1]]) * factors[:, None]
-            product.input[0], product.input[1] = milder, f"{product.name}_weight"
+            product.input[0], product.input[1] = milder, f"{product.output[0]}_weight"
             model.graph.initializer.append(numpy_helper.from_array(weight, product.input[1]))
     used = {name for node in nodes for name in node.input}
     kept = [item for item in model.graph.initializer if item.name in used]
@@ -54,9 +54,7 @@ def smoothed(file: Path, inputs: list[dict[str, np.ndarray]]) -> "onnx.ModelProt
     return model
 
 
-def _largest(
-    model: "onnx.ModelProto", names: list[str], inputs: list[dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
+def _largest(model: "onnx.ModelProto", names: list[str], inputs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The largest absolute number of each channel of activations, shape `(channels,)`, over all inputs."""
     import onnx
     import onnxruntime

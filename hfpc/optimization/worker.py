@@ -52,7 +52,7 @@ class Calls:
         if name == "onnxruntime-fp32":
             onnx.export(Path(model), Path(dataset), file, trust_remote_code=trust)
         elif name == "onnxruntime-int8-dynamic":
-            onnx.quantize_dynamic(source, file)
+            onnx.quantize_dynamic(source, file, Path(model), Path(dataset), **calibration)
         elif name == "onnxruntime-int8-static":
             onnx.quantize_static(source, file, Path(model), Path(dataset), **calibration)
         elif name == "openvino-fp32":

@@ -26,6 +26,8 @@ from hfpc.serving.limits import Limits
 from hfpc.serving.refusals import RefusedError
 from hfpc.serving.telemetry import Telemetry
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 _LONGEST_ID = 128
 
 
@@ -57,7 +59,7 @@ class App:
         self._telemetry = telemetry
         self._in_progress = 0
 
-    def predicting(self, contract: Contract) -> Callable[[Request], Awaitable[Response]]:
+    def predicting(self, contract: Contract) -> Endpoint:
         """The endpoint of a contract."""
 
         async def endpoint(request: Request) -> Response:
@@ -81,7 +83,7 @@ class App:
 
         return endpoint
 
-    def probing(self, probe: Probe) -> Callable[[Request], Awaitable[Response]]:
+    def probing(self, probe: Probe) -> Endpoint:
         """The endpoint of a probe."""
 
         async def endpoint(request: Request) -> Response:
@@ -187,14 +189,33 @@ def create_app(
 
     return Starlette(
         routes=[
-            *(Route(contract.path, app.predicting(contract), methods=["POST"]) for contract in contracts),
-            *(Route(probe.path, app.probing(probe), methods=["GET"]) for probe in probes),
-            Route("/metrics", metrics, methods=["GET"]),
+            *_routes(
+                [
+                    *(("POST", contract.path, app.predicting(contract)) for contract in contracts),
+                    *(("GET", probe.path, app.probing(probe)) for probe in probes),
+                    ("GET", "/metrics", metrics),
+                ]
+            ),
             *openapi.routes(contracts, probes, lambda: slot.model),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected},
         lifespan=lifespan,
     )
+
+
+def _routes(endpoints: list[tuple[str, str, Endpoint]]) -> list[Route]:
+    """One route a path, so that the error for a method that it has not names all that it has."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for method, path, endpoint in endpoints:
+        paths.setdefault(path, {}).setdefault(method, endpoint)
+    return [Route(path, _by_method(methods), methods=list(methods)) for path, methods in paths.items()]
+
+
+def _by_method(endpoints: dict[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+
+    return endpoint
 
 
 async def _unless_gone(request: Request, answer: Coroutine[Any, Any, Response]) -> Response:

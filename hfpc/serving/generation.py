@@ -11,6 +11,7 @@ from typing import Any
 from hfpc.errors import ArgumentError
 from hfpc.inference.cores import cores, use_cores
 from hfpc.inference.generator import Generator, Prompt, Token, part, response
+from hfpc.inference.plain_model import TEXT_GENERATION
 from hfpc.inference.sampling import Sampling
 from hfpc.serving.limits import Limits
 from hfpc.serving.refusals import overloaded, too_late
@@ -37,7 +38,7 @@ class GenerationEngine:
         at_once: Generations that run at the same time; None takes twice the cores, at least 4.
     """
 
-    task = "text-generation"
+    task = TEXT_GENERATION
     nests_single_response = True
 
     def __init__(

@@ -5,6 +5,7 @@ from typing import Any
 
 from hfpc import registry as local_registry
 from hfpc.errors import ArgumentError
+from hfpc.inference.plain_model import TEXT_GENERATION, manifest_of
 from hfpc.serving.client import Client
 from hfpc.serving.running import found_or_started
 
@@ -40,7 +41,10 @@ def predict(
         with found_or_started(target, registry) as url, Client(url) as client:
             return client.ask(inputs, parameters)
     folder = local_registry.locate(target, registry)
+    if manifest_of(folder).task == TEXT_GENERATION:
+        from hfpc.inference.generator import Generator
 
+        return Generator(folder).respond(inputs, parameters or {})
     from hfpc.inference.predictor import Predictor
 
     return Predictor(folder).respond(inputs, parameters)

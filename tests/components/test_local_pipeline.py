@@ -15,7 +15,12 @@ def every_component(source: str, base_model: str, registry: str):
     loading = components.load_dataset(source=source, task="token-classification", test_share=0.2)
     tokenizing = components.preprocess(dataset=loading.outputs["dataset"], base_model=base_model)
     training = components.finetune(tokenized=tokenizing.outputs["tokenized"], epochs=6.0, learning_rate=5e-3)
-    measuring = components.evaluate(model=training.outputs["model"], dataset=loading.outputs["dataset"])
+    optimizing = components.optimize(
+        model=training.outputs["model"],
+        dataset=loading.outputs["dataset"],
+        candidates=["onnxruntime-fp32"],
+    )
+    measuring = components.evaluate(model=optimizing.outputs["optimized"], dataset=loading.outputs["dataset"])
     comparing = components.compare_models(
         predictions=measuring.outputs["predictions"],
         dataset=loading.outputs["dataset"],
@@ -25,14 +30,14 @@ def every_component(source: str, base_model: str, registry: str):
     )
     with dsl.If(comparing.outputs["decision"] == "promote"):
         registration = components.register_local_model(
-            model=training.outputs["model"],
+            model=optimizing.outputs["optimized"],
             predictions=measuring.outputs["predictions"],
             name="places",
             registry=registry,
         )
         deployment = components.deploy_local(registered=registration.outputs["registered"])
         components.test_endpoint(endpoint=deployment.outputs["endpoint"])
-    components.batch_predict(model=training.outputs["model"], source=source)
+    components.batch_predict(model=optimizing.outputs["optimized"], source=source)
 
 
 @pytest.mark.slow
@@ -51,8 +56,12 @@ def test_every_component_runs_on_the_second_task(tmp_path, home, base_model):
     assert done.metrics["evaluate/entity_f1"] > 0.9
     assert done.metrics["batch_predict/rows"] == len(rows)
 
-    made = {artifact.name: artifact for artifact in tasks["finetune"].artifacts}
-    record = manifest.read(done.folder / made["model"].path, "model")
+    assert tasks["optimize"].outputs["kept"] in ("pytorch-fp32", "onnxruntime-fp32")
+    assert done.metrics["optimize/agreement"] == 1
+
+    made = {artifact.name: artifact for artifact in tasks["optimize"].artifacts}
+    record = manifest.read(done.folder / made["optimized"].path, "model")
+    assert record.optimization.kept == tasks["optimize"].outputs["kept"]
     assert record.task == "token-classification"
     assert record.dataset.label_names == TAGS
     assert (done.folder / "report.html").exists()

@@ -18,6 +18,8 @@ from hfpc.manifest import OptimizationRecord
 from hfpc.optimization import onnx, openvino
 from tests.conftest import make_tagged, make_texts
 
+pytestmark = pytest.mark.slow  # it exports four models
+
 FILES = {"onnxruntime": "onnx/model.onnx", "openvino": "openvino/openvino_model.xml"}
 TEXTS = {"text": [row["text"] for row in make_texts(60)]}
 

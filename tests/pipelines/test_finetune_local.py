@@ -13,7 +13,7 @@ from tests.conftest import make_texts
 
 pytestmark = pytest.mark.slow
 
-TRAINING = ["load-dataset", "preprocess", "finetune", "evaluate"]
+TRAINING = ["load-dataset", "preprocess", "finetune", "optimize", "evaluate"]
 DEPLOYMENT = ["register-local-model", "deploy-local", "test-endpoint"]
 
 

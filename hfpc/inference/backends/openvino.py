@@ -1,5 +1,6 @@
 """OpenVINO on the CPU: an exported model, full or quantized."""
 
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,18 @@ class OpenVino:
     device = "cpu"
 
     def __init__(self, folder: Path, file: Path) -> None:
+        send_nothing()
         try:
             import openvino
         except ImportError:
             raise MissingExtraError("openvino", "optimize", f"the optimized model in {folder}") from None
 
-        settings = {"INFERENCE_NUM_THREADS": cores(), "NUM_STREAMS": cores()}
+        settings = {
+            "INFERENCE_NUM_THREADS": cores(),
+            "NUM_STREAMS": cores(),
+            # Otherwise processors with bfloat16 would compute in it, and answer otherwise than those without.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
         try:
             core = openvino.Core()
             self._model = core.compile_model(core.read_model(file), "CPU", settings)
@@ -50,3 +57,12 @@ class OpenVino:
             self._own.request = self._model.create_infer_request()
         found: np.ndarray = self._own.request.infer(inputs)[self._model.output("logits")].copy()
         return found
+
+
+def send_nothing() -> None:
+    """Keeps OpenVINO, its converter and NNCF from sending usage data; to be called before they are imported.
+
+    They do so unasked, also where a model is only loaded, wherever this package can be imported;
+    they work without it.
+    """
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]

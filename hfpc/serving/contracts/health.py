@@ -26,4 +26,10 @@ def _ok(model: "ServedModel | None", path: Mapping[str, str]) -> Any:
 
 def _describe(model: "ServedModel | None", path: Mapping[str, str]) -> Any:
     assert model is not None
-    return {"model": model.name, "version": model.version, "task": model.engine.task, "fingerprint": model.fingerprint}
+    return {
+        "status": "alive",  # what KServe's client looks for
+        "model": model.name,
+        "version": model.version,
+        "task": model.engine.task,
+        "fingerprint": model.fingerprint,
+    }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from hfpc.inference.plain_model import TEXT_GENERATION
 from hfpc.serving.contracts import Probe, openai, vertex
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ def probes() -> list[Probe]:
 
 def _names(model: "ServedModel | None", path: Mapping[str, str]) -> Any:
     assert model is not None
-    lists = openai.models(model, path) if model.engine.task == openai.TASK else {}
+    lists = openai.models(model, path) if model.engine.task == TEXT_GENERATION else {}
     return {"models": [model.name], **lists}
 
 
 def _ready(model: "ServedModel | None", path: Mapping[str, str]) -> Any:
     assert model is not None
-    described = openai.describe(model) if model.engine.task == openai.TASK else {}
+    described = openai.describe(model) if model.engine.task == TEXT_GENERATION else {}
     return {"name": path["name"], "ready": True, **described}

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse, Response
 
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.inference.plain_model import TEXT_GENERATION
 from hfpc.serving.contracts import Asked, Call, Contract, Probe, json_body
 from hfpc.serving.refusals import RefusedError
 
 if TYPE_CHECKING:
     from hfpc.serving.engine import ServedModel
 
-TASK = "text-generation"
 PREFIXES = ("", "/openai")
 """Where the routes begin: OpenAI's clients are told where, KServe's runtimes put /openai before."""
 
@@ -242,7 +242,7 @@ def _contracts(prefix: str) -> list[Contract]:
             respond=respond_chat,
             stream=stream_chat,
             error=error,
-            tasks=(TASK,),
+            tasks=(TEXT_GENERATION,),
             request=_CHAT_REQUEST,
             response=_example("chat.completion", message={"role": "assistant", "content": "Hello!"}),
             schema={"type": "object", "required": ["messages"], "properties": {**_FIELDS, "messages": messages}},
@@ -255,7 +255,7 @@ def _contracts(prefix: str) -> list[Contract]:
             respond=respond_completion,
             stream=stream_completion,
             error=error,
-            tasks=(TASK,),
+            tasks=(TEXT_GENERATION,),
             request=_COMPLETION_REQUEST,
             response=_example("text_completion", text=", there was"),
             schema={"type": "object", "required": ["prompt"], "properties": {**_FIELDS, "prompt": prompt}},
