@@ -17,8 +17,9 @@ from hfpc.serving.refusals import overloaded
 if TYPE_CHECKING:
     import numpy as np
 
-_LEAST_FILL = 0.5
-"""Least length of an input in a batch, as a share of the longest: under it the padding costs more than a pass."""
+_LEAST_FILL = 0.85
+"""Least length of an input in a batch, as a share of the longest. On a CPU padding costs as much as content: with
+0.5 a quarter of what is computed is padding, and a sixth fewer requests are answered (MiniLM in INT8, tweets)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +64,8 @@ class Batcher:
     All methods belong to one event loop. The threads end with the object.
 
     Args:
-        forward: Computes the outputs of a batch of rows, in their order. Called in threads.
+        forward: Computes the outputs of a batch of rows, in their order, on so many cores. Called in
+            threads.
         workers: Batches that run at once.
         tokens_per_batch: Padded tokens of a batch; a longer input gets a batch of its own.
         queue: Most inputs that wait.
@@ -73,7 +75,7 @@ class Batcher:
 
     def __init__(
         self,
-        forward: Callable[[Sequence[Mapping[str, Any]]], "np.ndarray"],
+        forward: Callable[[Sequence[Mapping[str, Any]], int], "np.ndarray"],
         *,
         workers: int,
         tokens_per_batch: int,
@@ -161,10 +163,13 @@ class Batcher:
         return batch
 
     def _start(self, batch: list[Item]) -> None:
+        alone = not self._running and not self._waiting
         self._running += 1
         loop = asyncio.get_running_loop()
         started = loop.time()
-        future = loop.run_in_executor(self._pool, self._forward, [item.row for item in batch])
+        future = loop.run_in_executor(
+            self._pool, self._forward, [item.row for item in batch], self._workers if alone else 1
+        )
         future.add_done_callback(partial(self._finish, batch, started))
 
     def _finish(self, batch: list[Item], started: float, future: "asyncio.Future[np.ndarray]") -> None:
