@@ -120,7 +120,8 @@ def test_pairs_fit_or_are_left_out():
         ([{"label": "negative", "score": 0.1}, {"label": "positive", "score": 0.9}], "positive 90.0%"),
         ([{"entity_group": "LOC", "score": 0.5, "word": "paris"}], "paris (LOC 50.0%)"),
         ([], "nothing found"),
-        ({"generated_text": "é"}, '{"generated_text": "é"}'),
+        ({"generated_text": "é"}, "é"),
+        ({"other": "é"}, '{"other": "é"}'),
     ],
 )
 def test_predictions(response, wanted):

@@ -34,9 +34,10 @@ def test_the_gate_of_finetune_local_is_a_need():
         "train-and-evaluate/load-dataset": (),
         "train-and-evaluate/preprocess": ("train-and-evaluate/load-dataset",),
         "train-and-evaluate/finetune": ("train-and-evaluate/preprocess",),
-        "train-and-evaluate/evaluate": ("train-and-evaluate/finetune", "train-and-evaluate/load-dataset"),
+        "train-and-evaluate/optimize": ("train-and-evaluate/finetune", "train-and-evaluate/load-dataset"),
+        "train-and-evaluate/evaluate": ("train-and-evaluate/load-dataset", "train-and-evaluate/optimize"),
         "compare-models": ("train-and-evaluate/evaluate", "train-and-evaluate/load-dataset"),
-        "register-local-model": ("compare-models", "train-and-evaluate/evaluate", "train-and-evaluate/finetune"),
+        "register-local-model": ("compare-models", "train-and-evaluate/evaluate", "train-and-evaluate/optimize"),
         "deploy-local": ("register-local-model",),
         "test-endpoint": ("deploy-local",),
     }

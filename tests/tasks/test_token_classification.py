@@ -79,7 +79,7 @@ def test_output_columns_keep_rows_apart():
 
 
 def test_encode_finds_each_words_first_token_and_labels_only_it(tagging_model):
-    tokenizer = Predictor(tagging_model).tokenizer
+    tokenizer = Predictor(tagging_model).backend.tokenizer
     rows = {"tokens": [["ada", "xyz", "paris"]], "tags": [["B-PER", "I-PER", "B-LOC"]]}
     encoded = TASK.encode(rows, tokenizer, None)
     pieces = tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])
