@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hfpc import manifest, tasks
 from hfpc.base_model import BaseModel
+from hfpc.optimization.first_token import first_token_early
 from hfpc.optimization.samples import training_inputs
 from hfpc.optimization.smoothing import smoothed
 
@@ -26,6 +27,7 @@ _WEIGHTS: dict[str, Any] = {
 
 def export(model: Path, dataset: Path, file: Path, *, trust_remote_code: bool) -> None:
     """Writes a model as ONNX, for batches and rows of any length."""
+    import onnx
     import torch
     from torch.export import Dim
 
@@ -51,6 +53,9 @@ def export(model: Path, dataset: Path, file: Path, *, trust_remote_code: bool) -
         opset_version=OPSET,
         verbose=False,
     )
+    exported = onnx.load(file)
+    first_token_early(exported)
+    onnx.save(exported, file)
 
 
 def quantize_dynamic(source: Path, file: Path, model: Path, dataset: Path, *, rows: int, seed: int) -> None:

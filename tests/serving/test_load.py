@@ -60,9 +60,11 @@ def test_four_times_the_capacity_is_answered_or_refused_and_leaves_nothing_behin
     assert seen.statuses.keys() == {200, 503}
     assert seen.statuses[503] > seen.statuses[200]
     assert seen.statuses[200] > capacity * SECONDS / 4, "it goes on computing while it refuses"
-    # It grows as the queue fills for the first time, and then no more.
+    # It grows as the queue fills for the first time, and by a step of the runtime's arena (up to 40 MB) when
+    # both cores first have their largest batch at once; no more at the end, after tens of thousands of requests.
+    quarter = SECONDS // 4
     assert max(memory) - memory[0] < 256
-    assert max(memory[-SECONDS // 4 :]) - max(memory[: SECONDS // 2]) < 32
+    assert max(memory[-quarter:]) - max(memory[-2 * quarter : -quarter]) < 48
     assert alone.statuses.keys() == rested.statuses.keys() == {200}
     assert statistics.median(rested.seconds) < 3 * statistics.median(alone.seconds)
 
