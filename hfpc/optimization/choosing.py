@@ -1,10 +1,14 @@
 """Which candidate is kept: the fastest that is as good as plain PyTorch, within limits."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hfpc.optimization.candidates import REFERENCE
 from hfpc.optimization.optimization import Figures, Optimization, Row
+
+_AS_FAST = 0.95
+"""Candidates whose speed in batches differs by less are as fast as each other: repeated measurements of one
+differ by as much. Of those, the one that answers a single row soonest is kept."""
 
 _ROUNDING = 1e-9
 """0.88 is no more than 0.01 below 0.89, whatever binary fractions say."""
@@ -21,8 +25,10 @@ def choose(limits: Optimization, rows: Sequence[Row]) -> Optimization:
         `limits` with the candidates and what was kept of them.
     """
     faults = {row.name: _fault(row.figures, limits) for row in rows if row.figures and row.name != REFERENCE}
-    good = {row.name: row.figures.speedup for row in rows if row.figures and not faults.get(row.name)}
-    kept = max(good, key=lambda name: (good[name], name == REFERENCE))
+    good = {row.name: row.figures for row in rows if row.figures and not faults.get(row.name)}
+    fastest = max(figures.speedup for figures in good.values())
+    near = {name: figures for name, figures in good.items() if figures.speedup >= _AS_FAST * fastest}
+    kept = REFERENCE if REFERENCE in near else min(near, key=lambda name: near[name].latency_ms_p50)
     candidates = []
     for row in rows:
         reason = row.reason if row.figures is None else faults.get(row.name) or _place(row.name, kept, good)
@@ -43,12 +49,14 @@ def _fault(figures: Figures, limits: Optimization) -> str:
     return ""
 
 
-def _place(name: str, kept: str, speedups: dict[str, float]) -> str:
+def _place(name: str, kept: str, good: Mapping[str, Figures]) -> str:
     """Why a candidate that is good enough was kept or not."""
     if name == kept == REFERENCE:
         return "kept: nothing else is faster and as good"
     if name == kept:
-        return f"kept: the fastest within the limits, {speedups[name]:.2f} times as fast as {REFERENCE}"
+        return f"kept: the fastest within the limits, {good[name].speedup:.2f} times as fast as {REFERENCE}"
+    if good[name].speedup > good[kept].speedup:
+        return f"as fast as {kept} within {1 - _AS_FAST:.0%}, but slower for one row alone"
     return f"not faster than {kept}"
 
 

@@ -8,6 +8,8 @@ all of them where there are six layers. The numbers stay the same.
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import onnx
 
@@ -25,7 +27,7 @@ def first_token_early(model: "onnx.ModelProto") -> None:
     Args:
         model: The model, which is changed.
     """
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
     nodes = list(model.graph.node)
     scalars = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer if not item.dims}
@@ -34,21 +36,28 @@ def first_token_early(model: "onnx.ModelProto") -> None:
         item.name for item in model.graph.value_info if len(item.type.tensor_type.shape.dim) == _BATCH_TOKENS_CHANNELS
     }
     outputs = {item.name for item in model.graph.output}
-    for pick in [node for node in nodes if _picks_a_token(node, scalars) and node.output[0] not in outputs]:
+    changed: set[str] = set()
+    for pick in [node for node in nodes if _picks_a_token(node, scalars)]:
         moved, wanted = _above(pick, nodes, dimensions, activations - outputs)
         if not moved:
             continue
+        # The early picking leaves one token where there were many: what comes after it has the same
+        # dimensions as before, so that runtimes fuse and quantize it as they do in the other layers.
+        index = np.asarray(scalars[pick.input[1]]).reshape(1)
+        early, only = f"{pick.output[0]}_early", f"{pick.output[0]}_only"
+        model.graph.initializer.append(numpy_helper.from_array(index, early))
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros_like(index[0]), only))
         for name in sorted(wanted):
-            nodes.insert(_first_user(nodes, moved, name), _copied(pick, name))
+            first = f"{name}_first"
+            place = min(nodes.index(node) for node in moved if name in node.input)
+            nodes.insert(place, helper.make_node("Gather", [name, early], [first], name=first, axis=1))
             for node in moved:
-                _rename(node, name, f"{name}_first")
-        nodes.remove(pick)
-        for node in nodes:
-            _rename(node, pick.output[0], pick.input[0])
-        changed = {name for node in moved for name in node.output}
-        shapes = [item for item in model.graph.value_info if item.name not in changed]
-        del model.graph.value_info[:]
-        model.graph.value_info.extend(shapes)
+                _rename(node, name, first)
+        pick.input[1] = only
+        changed |= {name for node in moved for name in node.output}
+    shapes = [item for item in model.graph.value_info if item.name not in changed]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(shapes)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 
@@ -83,16 +92,6 @@ def _by_itself(node: Any, dimensions: dict[str, int]) -> bool:
     if node.op_type == "MatMul":
         return node.input[0] not in dimensions and weights == [2]
     return node.op_type in _EACH_TOKEN_BY_ITSELF and len(node.output) == 1 and all(count <= 1 for count in weights)
-
-
-def _copied(pick: Any, name: str) -> Any:
-    from onnx import helper
-
-    return helper.make_node("Gather", [name, pick.input[1]], [f"{name}_first"], name=f"{name}_first", axis=1)
-
-
-def _first_user(nodes: list[Any], moved: list[Any], name: str) -> int:
-    return min(nodes.index(node) for node in moved if name in node.input)
 
 
 def _rename(node: Any, old: str, new: str) -> None:

@@ -103,3 +103,14 @@ def test_metrics_are_those_of_what_was_kept():
     assert found.metrics["candidates_measured"] == 2.0
     assert all(isinstance(value, float) for value in found.metrics.values())
     assert LIMITS.metrics == {}
+
+
+def test_of_those_that_are_as_fast_in_batches_the_one_soonest_alone_is_kept():
+    kept, reasons = decide(
+        row("a", speedup=1.58, latency_ms_p50=5.0),
+        row("b", speedup=1.6, latency_ms_p50=12.0),
+        row("c", speedup=1.5, latency_ms_p50=4.0),
+    )
+    assert kept == "a"
+    assert reasons["b"] == "as fast as a within 5%, but slower for one row alone"
+    assert reasons["c"] == "not faster than a"
