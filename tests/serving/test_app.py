@@ -11,26 +11,9 @@ from starlette.testclient import TestClient
 
 from hfpc.inference.predictor import Predictor
 from hfpc.serving.limits import Limits
-from tests.serving.apps import application, serving
+from tests.serving.apps import application
 
 MAX_BODY_BYTES, MAX_INPUTS = Limits().body_bytes, Limits().inputs
-
-
-@pytest.fixture(scope="module")
-def texts(model):
-    with serving(model) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def tags(tagging_model):
-    with serving(tagging_model) as client:
-        yield client
-
-
-@pytest.fixture(params=["texts", "tags"])
-def client(request):
-    return request.getfixturevalue(request.param)
 
 
 def test_a_single_text_is_answered_as_the_hub_does(texts, model):
