@@ -22,13 +22,16 @@ def finetune(
     early_stopping_patience: int = 0,
     checkpoint_uri: str = "",
     seed: int = 42,
+    processes: int = 0,
     extra: dict = {},
 ):
     """Fine-tunes the model that a data set was tokenized for, with Trainer on Accelerate.
 
     Batches hold rows of similar length and are padded to their longest row only. Killed at any
     moment and started again with the same arguments, it goes on from the last complete checkpoint
-    and ends with the weights of an uninterrupted run.
+    and ends with the weights of an uninterrupted run. Each accelerator of the machine gets a
+    process, and the nodes of a Vertex AI custom job or a Kubeflow TrainJob train together; several
+    nodes can be restarted only if they share a disk.
 
     Args:
         tokenized: A tokenized data set from `preprocess`; it names the base model.
@@ -45,6 +48,8 @@ def finetune(
         checkpoint_uri: Where checkpoints are copied (`gs://`, `s3://`, a path), so that a restart
             on another machine finds them. Empty keeps them on this machine only.
         seed: Seed of the head's first weights, of the order of rows and of dropout.
+        processes: Processes that must train together, one a device, on all nodes; if another
+            number runs, the step fails before it reads any data. 0 takes what there are.
         extra: Any other `transformers.TrainingArguments`, by name, e.g. `{"weight_decay": 0.01}`.
             `save_steps` says how often a checkpoint is written; by default every five minutes.
 
@@ -57,7 +62,7 @@ def finetune(
     """
     from pathlib import Path
 
-    from hfpc.training.finetune import FinetuneConfig, finetune
+    from hfpc.training.launch import FinetuneConfig, launch
 
     config = FinetuneConfig(
         epochs=epochs,
@@ -71,7 +76,14 @@ def finetune(
         seed=seed,
         extra=extra,
     )
-    record = finetune(config, Path(tokenized.path), Path(model.path), Path(curves.path), Path(tensorboard.path))
+    record = launch(
+        config,
+        Path(tokenized.path),
+        Path(model.path),
+        Path(curves.path),
+        Path(tensorboard.path),
+        processes=processes,
+    )
     model.framework = "transformers"
     model.metadata.update(base_model=record.base_model, revision=record.revision, fingerprint=record.fingerprint)
     for name, value in record.metrics.items():
