@@ -234,7 +234,7 @@ def serve(
             name=name,
             host=host or platform.host,
             port=platform.port if port is None else port,
-            limits=Limits(queue=queue, seconds=timeout),
+            limits=Limits(queue=queue, inputs=max(1, min(queue, Limits.inputs)), seconds=timeout),
             drain_seconds=platform.drain_seconds if drain_seconds is None else drain_seconds,
             log_requests=log_requests,
             log_inputs=log_inputs,

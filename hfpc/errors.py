@@ -1,8 +1,12 @@
 """The few exceptions a user may see. Each message names what was given and what to do about it."""
 
+from itertools import islice
 from typing import Any
 
 from hfpc.redaction import redacted
+
+_SHOWN_ITEMS = 20
+_SHOWN_CHARACTERS = 1000
 
 
 class HfpcError(Exception):
@@ -25,7 +29,10 @@ class ArgumentError(HfpcError, ValueError):
     """
 
     def __init__(self, argument: str, value: Any, fix: str) -> None:
-        super().__init__(f"{argument}={redacted(value, argument)!r}: {fix}")
+        shown = repr(redacted(_few(value), argument))
+        if len(shown) > _SHOWN_CHARACTERS:
+            shown = f"{shown[:_SHOWN_CHARACTERS]}…"
+        super().__init__(f"{argument}={shown}: {fix}")
         self.argument = argument
         self.value = value
         self.fix = fix
@@ -54,3 +61,12 @@ class MissingExtraError(HfpcError, ImportError):
 
     def __init__(self, package: str, extra: str, what: str) -> None:
         super().__init__(f"{what} needs {package}: pip install 'hf-pipeline-components[{extra}]'")
+
+
+def _few(value: Any) -> Any:
+    """The first items of what may be long: a client of the server chooses how long."""
+    if isinstance(value, dict):
+        return {key: _few(item) for key, item in islice(value.items(), _SHOWN_ITEMS)}
+    if isinstance(value, list | tuple):
+        return [_few(item) for item in value[:_SHOWN_ITEMS]]
+    return value

@@ -117,6 +117,9 @@ def print_end(console: Console, run: Run) -> None:
     if run.error:
         console.print(Text(run.error, style="bold red"), soft_wrap=True)
     for task in run.tasks:
+        if task.outputs.get("kept") and task.outputs.get("reason"):
+            console.print(Text(f"{task.display_name}: {task.outputs['kept']}", style="bold"))
+            console.print(Text(f"  {task.outputs['reason']}"), soft_wrap=True)
         if task.outputs.get("reasons"):
             console.print(Text(f"{task.display_name}: {task.outputs.get('decision', '')}", style="bold"))
             for reason in str(task.outputs["reasons"]).splitlines():

@@ -26,6 +26,8 @@ def pairs(values: dict[str, Any], width: int) -> str:
     """As many of the first values as fit, at least one, e.g. "accuracy 0.882 · macro_f1 0.881"."""
     line = ""
     for name, value in values.items():
+        if value == "":
+            continue
         shown = number(value) if isinstance(value, int | float) else value
         longer = f"{line} · " * bool(line) + f"{name.rpartition('/')[2]} {shown}"
         if line and len(longer) > width:

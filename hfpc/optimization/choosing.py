@@ -10,6 +10,8 @@ _AS_FAST = 0.95
 """Candidates whose speed in batches differs by less are as fast as each other: repeated measurements of one
 differ by as much. Of those, the one that answers a single row soonest is kept."""
 
+_NOTHING_FASTER = "kept: nothing else is faster and as good"
+
 _ROUNDING = 1e-9
 """0.88 is no more than 0.01 below 0.89, whatever binary fractions say."""
 
@@ -52,9 +54,12 @@ def _fault(figures: Figures, limits: Optimization) -> str:
 def _place(name: str, kept: str, good: Mapping[str, Figures]) -> str:
     """Why a candidate that is good enough was kept or not."""
     if name == kept == REFERENCE:
-        return "kept: nothing else is faster and as good"
+        faster = any(figures.speedup > good[kept].speedup for figures in good.values())
+        return f"kept: nothing else as good is {1 - _AS_FAST:.0%} faster" if faster else _NOTHING_FASTER
     if name == kept:
         return f"kept: the fastest within the limits, {good[name].speedup:.2f} times as fast as {REFERENCE}"
+    if good[name].speedup > good[kept].speedup and kept == REFERENCE:
+        return f"less than {1 - _AS_FAST:.0%} faster than {kept}"
     if good[name].speedup > good[kept].speedup:
         return f"as fast as {kept} within {1 - _AS_FAST:.0%}, but slower for one row alone"
     return f"not faster than {kept}"

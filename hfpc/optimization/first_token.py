@@ -48,7 +48,7 @@ def first_token_early(model: "onnx.ModelProto") -> None:
         model.graph.initializer.append(numpy_helper.from_array(index, early))
         model.graph.initializer.append(numpy_helper.from_array(np.zeros_like(index[0]), only))
         for name in sorted(wanted):
-            first = f"{name}_first"
+            first = f"{name}_{early}"
             place = min(nodes.index(node) for node in moved if name in node.input)
             nodes.insert(place, helper.make_node("Gather", [name, early], [first], name=first, axis=1))
             for node in moved:
@@ -91,6 +91,11 @@ def _by_itself(node: Any, dimensions: dict[str, int]) -> bool:
     weights = [dimensions[name] for name in node.input if name in dimensions]
     if node.op_type == "MatMul":
         return node.input[0] not in dimensions and weights == [2]
+    if node.op_type == "LayerNormalization" and {item.name: item.i for item in node.attribute}.get("axis", -1) not in (
+        -1,
+        2,
+    ):
+        return False
     return node.op_type in _EACH_TOKEN_BY_ITSELF and len(node.output) == 1 and all(count <= 1 for count in weights)
 
 

@@ -5,6 +5,7 @@ timed, counted and logged here.
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -13,7 +14,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Lifespan
@@ -25,6 +26,8 @@ from hfpc.serving.engine import ServedModel
 from hfpc.serving.limits import Limits
 from hfpc.serving.refusals import RefusedError
 from hfpc.serving.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -77,6 +80,11 @@ class App:
                 response = _refusal(contract, refused)
             except ArgumentError as error:
                 response = _refusal(contract, RefusedError(400, str(error)))
+            except ClientDisconnect:
+                response = _refusal(contract, refusals.gone())
+            except Exception:
+                _log.exception("a request failed")
+                response = _refusal(contract, refusals.failed())
             finally:
                 self._count(-1)
             return self._counted(contract, request, response, call, started)
@@ -255,4 +263,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """What went wrong is in the server's log, not in the response."""
-    return JSONResponse({"error": "the server failed; its log says why"}, 500)
+    return _error(refusals.failed())

@@ -51,6 +51,7 @@ class DrainingServer(uvicorn.Server):
         self._slot = slot
         self._listening = listening
         self._drain_seconds = drain_seconds
+        self._answer_seconds = answer_seconds
         self._drains_until = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -78,9 +79,13 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _connections_end(self) -> None:
-        """Waits until each connection has ended, or has been without a request for a while."""
+        """Waits until each connection has ended, or has been without a request for a while.
+
+        It ends at another signal too, and when no answer can be due any more: a client may have stopped reading.
+        """
         idle_since: dict[Any, float] = {}
-        while connections := self._connections():
+        until = time.monotonic() + self._answer_seconds + _IDLE_SECONDS
+        while not self.should_exit and time.monotonic() < until and (connections := self._connections()):
             now = time.monotonic()
             for connection in connections:
                 busy = connection.cycle is not None and not connection.cycle.response_complete

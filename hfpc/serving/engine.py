@@ -83,8 +83,6 @@ class PredictionEngine:
         self.predictor = predictor
         self.task = predictor.task.name
         self.nests_single_response = predictor.task.nests_single_response
-        self._limits = limits
-        self._observe = observe
         # One thread: encoding long inputs may not take the cores from the model.
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._batcher = Batcher(

@@ -45,11 +45,12 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Hosting:
         ArgumentError: A variable holds something else than it should.
     """
     target = _target(environment)
+    on_platform = bool(target or environment.get("AIP_HTTP_PORT"))
     return Hosting(
         target=target,
-        host="0.0.0.0" if target else "127.0.0.1",  # noqa: S104 a container is asked from outside
+        host="0.0.0.0" if on_platform else "127.0.0.1",  # noqa: S104 a container is asked from outside
         port=_port(environment),
-        drain_seconds=5.0 if target else 0.0,
+        drain_seconds=5.0 if on_platform else 0.0,
         predict_route=_route(environment, "AIP_PREDICT_ROUTE", "/predict"),
         health_route=_route(environment, "AIP_HEALTH_ROUTE", "/health"),
     )

@@ -36,3 +36,8 @@ def too_late(seconds: float) -> RefusedError:
 def gone() -> RefusedError:
     """The client closed its connection; the status, which nobody reads but the metrics, is that of nginx for it."""
     return RefusedError(499, "the client has left")
+
+
+def failed() -> RefusedError:
+    """Something that no client can be blamed for; what it was is in the server's log, not in the response."""
+    return RefusedError(500, "the server failed; its log says why")

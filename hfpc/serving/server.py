@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,8 @@ from hfpc.serving.telemetry import Telemetry
 
 POLL_SECONDS = 1.0
 """How often it is looked up which model the target means: one small file is read."""
+RETRY_SECONDS = 15.0
+"""After how long a model that did not load is tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +144,8 @@ class _Server:
 
     def _follow(self) -> None:
         """Loads what the target means, now and whenever that changes."""
-        loaded = complaint = ""
+        loaded = failed = complaint = ""
+        retry_at = 0.0
         if self.target.fixed:
             print(f"Fetching {redacted(self.target.text)}", flush=True)
         while not self.stopping.wait(POLL_SECONDS if loaded else 0):
@@ -154,19 +158,20 @@ class _Server:
             try:
                 found = targets.find(self.target)
                 wanted = f"{found.folder} {found.fingerprint}"
-                if wanted == loaded:
+                if wanted == loaded or (wanted == failed and time.monotonic() < retry_at):
                     continue
                 self._take(found)
+                loaded = wanted
             except Exception as error:
                 if self.slot.model is None:
                     self.failure = error
                     self.uvicorn.should_exit = True
                     return
-                # A folder that is just being written anew is whole again at the next look.
+                # A folder that is just being written anew, or too large for the memory there is, may load later.
+                failed, retry_at = wanted, time.monotonic() + RETRY_SECONDS
                 if str(error) != complaint:
                     complaint = str(error)
                     print(f"Still serving the model before: {complaint}", file=sys.stderr, flush=True)
-            loaded = wanted or loaded
 
     def _take(self, found: targets.Found) -> None:
         """Loads and warms a model, then serves it instead of the one before."""

@@ -114,3 +114,10 @@ def test_of_those_that_are_as_fast_in_batches_the_one_soonest_alone_is_kept():
     assert kept == "a"
     assert reasons["b"] == "as fast as a within 5%, but slower for one row alone"
     assert reasons["c"] == "not faster than a"
+
+
+def test_plain_pytorch_is_kept_where_others_are_hardly_faster():
+    kept, reasons = decide(row("a", speedup=1.04, latency_ms_p50=5.0))
+    assert kept == REFERENCE
+    assert reasons[REFERENCE] == "kept: nothing else as good is 5% faster"
+    assert reasons["a"] == f"less than 5% faster than {REFERENCE}"

@@ -1,5 +1,6 @@
 """The application in this process, on real tiny models; `test_server.py` has it in a process of its own."""
 
+import asyncio
 import json
 import math
 import random
@@ -48,6 +49,21 @@ def test_parameters_are_used(texts, tags):
     ]
     words = tags.post("/", json={"inputs": "ada", "parameters": {"aggregation_strategy": "none", "ignore_labels": []}})
     assert [entity["word"] for entity in words.json()] == ["ada"]
+
+
+def test_a_client_that_leaves_within_its_body_is_no_failure_of_the_server(model, caplog):
+    sent = []
+    parts = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(parts)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b"", "path_params": {}}
+    asyncio.run(application(Predictor(model))(scope, receive, send))
+    assert sent[0]["status"] == 499 and "failed" not in caplog.text
 
 
 def test_it_says_what_it_serves(texts):

@@ -148,14 +148,14 @@ def _elements(tensor: dict[str, Any]) -> list[Any]:
 
 
 def _wanted(outputs: Any) -> list[str]:
-    """Names of the tensors that are asked for; none for all."""
+    """Names of the tensors that are asked for, each once; none for all."""
     if outputs is None:
         return []
     if not isinstance(outputs, list) or not all(
         isinstance(item, dict) and isinstance(item.get("name"), str) for item in outputs
     ):
         raise RefusedError(400, '"outputs" must be a list of {"name": "…"}')
-    return [item["name"] for item in outputs]
+    return list(dict.fromkeys(item["name"] for item in outputs))
 
 
 def _tensors(responses: list[Any]) -> dict[str, Any]:

@@ -49,6 +49,11 @@ def test_outputs_that_are_wanted(texts, refused):
     refused(texts.post(URL, json=body("a", outputs=[{"name": "logits"}])), 400, "logits", "label", "score", "response")
 
 
+def test_an_output_that_is_wanted_many_times_is_sent_once(texts):
+    outputs = texts.post(URL, json=body("a", outputs=[{"name": "label"}] * 1000)).json()["outputs"]
+    assert [output["name"] for output in outputs] == ["label"]
+
+
 def test_parameters_are_the_tasks(texts, refused):
     answer = texts.post(URL, json=body("a", parameters={"top_k": 1, "binary_data_output": True})).json()
     assert len(json.loads(answer["outputs"][0]["data"][0])) == 1
