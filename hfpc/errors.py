@@ -66,7 +66,8 @@ class MissingExtraError(HfpcError, ImportError):
 def _few(value: Any) -> Any:
     """The first items of what may be long: a client of the server chooses how long."""
     if isinstance(value, dict):
-        return {key: _few(item) for key, item in islice(value.items(), _SHOWN_ITEMS)}
+        few = {key: _few(item) for key, item in islice(value.items(), _SHOWN_ITEMS)}
+        return few | {"…": "…"} if len(value) > _SHOWN_ITEMS else few
     if isinstance(value, list | tuple):
-        return [_few(item) for item in value[:_SHOWN_ITEMS]]
+        return [_few(item) for item in value[:_SHOWN_ITEMS]] + ["…"] * (len(value) > _SHOWN_ITEMS)
     return value

@@ -30,3 +30,10 @@ def test_values_of_secret_environment_variables(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
     monkeypatch.setenv("SOME_PATH", "/a/long/path")
     assert redacted("401 for hf_0123456789 at /a/long/path") == "401 for *** at /a/long/path"
+
+
+def test_an_error_shows_the_first_items_of_what_is_long_and_says_that_there_are_more():
+    message = str(ArgumentError("top_k", ["a"] * 100_000, "give a number"))
+    assert message == f"top_k={['a'] * 20 + ['…']}: give a number"
+    message = str(ArgumentError("text", "a" * 100_000, "give less"))
+    assert len(message) < 1100 and message.endswith("…: give less")

@@ -63,8 +63,7 @@ def first_token_early(model: "onnx.ModelProto") -> None:
 
 
 def _picks_a_token(node: Any, scalars: dict[str, Any]) -> bool:
-    axis = {item.name: item.i for item in node.attribute}.get("axis", 0)
-    return node.op_type == "Gather" and axis == 1 and node.input[1] in scalars
+    return node.op_type == "Gather" and _axis(node, 0) == 1 and node.input[1] in scalars
 
 
 def _above(
@@ -91,12 +90,13 @@ def _by_itself(node: Any, dimensions: dict[str, int]) -> bool:
     weights = [dimensions[name] for name in node.input if name in dimensions]
     if node.op_type == "MatMul":
         return node.input[0] not in dimensions and weights == [2]
-    if node.op_type == "LayerNormalization" and {item.name: item.i for item in node.attribute}.get("axis", -1) not in (
-        -1,
-        2,
-    ):
+    if node.op_type == "LayerNormalization" and _axis(node, -1) not in (-1, _BATCH_TOKENS_CHANNELS - 1):
         return False
     return node.op_type in _EACH_TOKEN_BY_ITSELF and len(node.output) == 1 and all(count <= 1 for count in weights)
+
+
+def _axis(node: Any, default: int) -> int:
+    return {item.name: int(item.i) for item in node.attribute}.get("axis", default)
 
 
 def _rename(node: Any, old: str, new: str) -> None:

@@ -127,3 +127,8 @@ def test_the_platforms_own_port_goes_first(mounted):
 def test_a_route_that_is_none_is_named(mounted, name, value):
     with pytest.raises(ArgumentError, match=f"{name}=.*a path such as"):
         from_environment({name: value})
+
+
+def test_a_container_of_vertex_ai_is_asked_from_outside_also_where_the_command_names_its_model():
+    platform = from_environment({"AIP_HTTP_PORT": "8080"})
+    assert (platform.target, platform.host, platform.drain_seconds) == ("", "0.0.0.0", 5.0)
