@@ -1,0 +1,113 @@
+"""Google Cloud: who calls, for which project, and where its services answer.
+
+Credentials are those of the environment (`google.auth.default`): a service account of the machine, workload identity,
+or `gcloud auth application-default login`. A service is asked at another address, such as a Private Service Connect
+endpoint, where gcloud's own variable `CLOUDSDK_API_ENDPOINT_OVERRIDES_<API>` names one.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from hfpc.errors import ArgumentError, MissingExtraError
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+    from google.auth.transport.requests import AuthorizedSession
+
+TRANSPORT_VARIABLE = "HFPC_GOOGLE_TRANSPORT"
+"""`grpc` (the default) or `rest`, for networks that let no gRPC through."""
+
+_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+def endpoint(api: str, location: str = "") -> str:
+    """Base URL of a service.
+
+    Args:
+        api: Name of the service before `.googleapis.com`, e.g. "aiplatform" or "serviceusage".
+        location: Region, for services that have an address in each, e.g. "us-central1".
+
+    Returns:
+        `https://…` without a slash at its end.
+
+    Raises:
+        ArgumentError: The address that the environment gives is no URL.
+    """
+    variable = f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api.upper()}"
+    if given := os.environ.get(variable):
+        if urlsplit(given).scheme not in ("http", "https") or not urlsplit(given).hostname:
+            raise ArgumentError(variable, given, "set it to a URL, e.g. https://example.p.googleapis.com/, or unset it")
+        return given.rstrip("/")
+    return f"https://{location}-{api}.googleapis.com" if location else f"https://{api}.googleapis.com"
+
+
+def credentials() -> "tuple[Credentials, str]":
+    """The credentials of the environment, and the project that they name ("" for none).
+
+    Raises:
+        MissingExtraError: The extra `google` is not installed.
+        ArgumentError: There are no credentials, or they cannot be read.
+    """
+    try:
+        import google.auth
+        from google.auth.exceptions import GoogleAuthError
+    except ImportError as error:
+        raise MissingExtraError("google.auth", "google", "Google Cloud") from error
+    file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
+    try:
+        found, project = google.auth.default(scopes=_SCOPES)
+    except (GoogleAuthError, OSError) as error:
+        fix = f"Google Cloud gives no credentials ({error}): run `gcloud auth application-default login`"
+        raise ArgumentError("GOOGLE_APPLICATION_CREDENTIALS", file, fix) from error
+    return found, project or ""
+
+
+def project(given: str = "") -> str:
+    """The project to work in: what is given, else `GOOGLE_CLOUD_PROJECT`, else what the credentials name.
+
+    Raises:
+        ArgumentError: None of them names a project.
+        MissingExtraError: The extra `google` is not installed.
+    """
+    found = given or os.environ.get("GOOGLE_CLOUD_PROJECT", "") or credentials()[1]
+    if not found:
+        raise ArgumentError("project", given, "name the Google Cloud project, here or in GOOGLE_CLOUD_PROJECT")
+    return found
+
+
+def client(name: str, location: str) -> Any:
+    """A client of one of Vertex AI's services in a region.
+
+    Args:
+        name: A client class of `google.cloud.aiplatform_v1`, e.g. "ModelServiceClient".
+        location: Region, e.g. "us-central1".
+
+    Raises:
+        MissingExtraError: The extra `google` is not installed.
+        ArgumentError: There are no credentials, or the environment names no such transport.
+    """
+    try:
+        from google.cloud import aiplatform_v1
+    except ImportError as error:
+        raise MissingExtraError("google.cloud.aiplatform", "google", "Vertex AI") from error
+    transport = os.environ.get(TRANSPORT_VARIABLE) or "grpc"
+    if transport not in ("grpc", "rest"):
+        raise ArgumentError(TRANSPORT_VARIABLE, transport, "set it to grpc or rest")
+    address = endpoint("aiplatform", location)
+    # gRPC takes host and port; REST takes the scheme with them.
+    options = {"api_endpoint": address if transport == "rest" else urlsplit(address).netloc}
+    return getattr(aiplatform_v1, name)(credentials=credentials()[0], transport=transport, client_options=options)
+
+
+def session() -> "AuthorizedSession":
+    """An HTTP session that signs its requests, for services that are asked over plain REST.
+
+    Raises:
+        MissingExtraError: The extra `google` is not installed.
+        ArgumentError: There are no credentials.
+    """
+    found, _ = credentials()
+    from google.auth.transport.requests import AuthorizedSession
+
+    return AuthorizedSession(found)  # type: ignore[no-untyped-call]
