@@ -1,0 +1,151 @@
+"""The bucket of the pipeline root, and what the parameters name on Cloud Storage (its JSON API v1)."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from hfpc.doctor import Finding
+from hfpc.submit.preflight_google import UncheckedError
+from hfpc.submit.preflight_subject import Subject, note, ok, problem
+
+_GS = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.S)
+_NEEDED = ("storage.objects.create", "storage.objects.get", "storage.objects.list")
+_READ_INPUTS = ("source", "base_model", "uri")
+_WRITTEN_INPUTS = ("checkpoint_uri", "staging_uri", "destination_uri", "output_uri")
+_DUAL_REGIONS = {
+    "ASIA1": ("asia-northeast1", "asia-northeast2"),
+    "EUR4": ("europe-north1", "europe-west4"),
+    "EUR5": ("europe-west1", "europe-west2"),
+    "EUR7": ("europe-west2", "europe-west3"),
+    "EUR8": ("europe-west3", "europe-west6"),
+    "NAM4": ("us-central1", "us-east1"),
+}
+_MULTI_REGIONS = {"US": "us-", "EU": "europe-", "ASIA": "asia-"}
+_NOT_IN_EU = ("europe-west2", "europe-west6")  # London and Zürich
+
+
+def bucket(subject: Subject) -> Iterator[Finding]:
+    """Whether the bucket of the artifacts is there, in the region, and can be written."""
+    root = _GS.fullmatch(subject.submission.pipeline_root)
+    if not root:
+        given = subject.submission.pipeline_root
+        yield problem(f"pipeline root {given}", "is not on Cloud Storage", "give gs://BUCKET/FOLDER")
+        return
+    name, google = root[1], subject.google
+    what = f"bucket gs://{name}"
+    found = google.storage(f"/storage/v1/b/{name}")
+    if found.status == 404:
+        create = f"gcloud storage buckets create gs://{name} --project={google.project} --location={google.location}"
+        yield problem(what, "does not exist", create)
+        return
+    if found.status == 200:
+        yield _placed(what, found.content, google.location)
+    else:
+        yield note(f"{what}, location", f"not checked: {found.message}")
+    yield from _written(subject, name)
+
+
+def sources(subject: Subject) -> Iterator[Finding]:
+    """Whether the files and folders that the tasks read are there, and the buckets that they write to."""
+    reads = {value: origin for _, origin, value in subject.inputs(*_READ_INPUTS) if value.startswith("gs://")}
+    writes = {value: origin for _, origin, value in subject.inputs(*_WRITTEN_INPUTS) if value.startswith("gs://")}
+    for value, origin in [*reads.items(), *writes.items()]:
+        what, place = f"{origin} {value}", _GS.fullmatch(value)
+        if not place:
+            yield problem(what, "is no address on Cloud Storage", "give gs://BUCKET/PATH")
+            continue
+        try:
+            is_there = _exists(subject, place[1], place[2] or "") if value in reads else _has_bucket(subject, place[1])
+        except UncheckedError as error:
+            yield note(what, f"not checked: {error}")
+            continue
+        if is_there:
+            yield ok(what, "is there" if value in reads else "its bucket is there")
+        elif value in reads:
+            yield problem(what, "there is nothing there", f"copy it there, or correct {origin}")
+        else:
+            yield problem(what, f"the bucket {place[1]} does not exist", f"create it, or correct {origin}")
+
+
+def _placed(what: str, content: dict[str, Any], region: str) -> Finding:
+    """Whether a bucket's data lies in the region."""
+    where = str(content.get("location", "")).lower()
+    kind = content.get("locationType", "region")
+    own = content.get("customPlacementConfig", {}).get("dataLocations") or _DUAL_REGIONS.get(where.upper())
+    if kind == "multi-region":
+        prefix = _MULTI_REGIONS.get(where.upper(), "")
+        fits = bool(prefix) and region.startswith(prefix) and not (where == "eu" and region in _NOT_IN_EU)
+    elif own:
+        fits = region in [place.lower() for place in own]
+    elif kind == "dual-region":
+        return note(f"{what}, location", f"not checked: the regions of {where} are not known here")
+    else:
+        fits = where == region
+    if fits:
+        return ok(f"{what}, location", where)
+    fix = f"give a bucket in {region}, or submit to a region of {where}"
+    return problem(f"{what}, location", f"it is in {where}, the run in {region}", fix)
+
+
+def _written(subject: Subject, name: str) -> Iterator[Finding]:
+    """Whether the tasks, as whom they run, may write; else whether the caller may, who can always be asked about."""
+    what = f"bucket gs://{name}, access"
+    tasks = _tasks_may_write(subject, name)
+    account = subject.submission.service_account or "the default service account"
+    grant = f"gcloud storage buckets add-iam-policy-binding gs://{name} --role=roles/storage.objectUser --member="
+    if isinstance(tasks, bool):
+        if tasks:
+            yield ok(what, f"{account} may write")
+        else:
+            told = f"{account}, as whom the tasks run, may not write"
+            yield problem(what, told, f"{grant}serviceAccount:{subject.submission.service_account or 'ACCOUNT'}")
+            return
+    params = [("permissions", permission) for permission in _NEEDED]
+    answer = subject.google.storage(f"/storage/v1/b/{name}/iam/testPermissions", params)
+    if answer.status != 200:
+        yield note(f"{what} of the caller", f"not checked: {answer.message}")
+    elif lacking := [permission for permission in _NEEDED if permission not in answer.content.get("permissions", [])]:
+        told = f"the caller lacks {', '.join(lacking)}"
+        if tasks is True:
+            yield note(what, f"{told}, but the tasks do not need the caller's rights")
+            return
+        yield problem(what, told, f"{grant}MEMBER")
+        return
+    else:
+        yield ok(what, "the caller may write")
+    if not isinstance(tasks, bool):
+        fix = f"make sure that it has roles/storage.objectUser on gs://{name}"
+        yield note(f"{what} of {account}", f"not checked: {tasks}", fix)
+
+
+def _tasks_may_write(subject: Subject, name: str) -> bool | str:
+    """Whether the account of the tasks may write to a bucket, or why that cannot be told."""
+    google = subject.google
+    try:
+        account = subject.submission.service_account
+        account = account or f"{google.project_number()}-compute@developer.gserviceaccount.com"
+        return google.permitted(account, _NEEDED[0], f"//storage.googleapis.com/projects/_/buckets/{name}")
+    except UncheckedError as error:
+        return str(error)
+
+
+def _has_bucket(subject: Subject, name: str) -> bool:
+    answer = subject.google.storage(f"/storage/v1/b/{name}")
+    return answer.status != 404 and bool(answer.get())
+
+
+def _exists(subject: Subject, name: str, path: str) -> bool:
+    """Whether there is an object, a folder, or anything that a pattern may mean."""
+    objects = f"/storage/v1/b/{name}/o"
+    fixed = re.split(r"[*?\[]", path)[0]
+    prefix = fixed if fixed != path or not path else f"{path.rstrip('/')}/"
+    listed = subject.google.storage(objects, {"prefix": prefix, "maxResults": "1"})
+    if listed.status == 404:
+        return False
+    if listed.get().get("items"):
+        return True
+    if fixed != path or not path:
+        return False
+    found = subject.google.storage(f"{objects}/{quote(path, safe='')}", {"fields": "name"})
+    return found.status != 404 and bool(found.get())
