@@ -44,7 +44,7 @@ def filesystem(uri: str, argument: str = "uri") -> tuple[Any, str]:
 
     scheme = uri.partition("://")[0]
     try:
-        return fsspec.core.url_to_fs(uri)
+        return fsspec.core.url_to_fs(uri, **_identity(scheme))
     except ImportError as error:
         if scheme not in _EXTRAS:
             raise ArgumentError(argument, uri, str(error)) from error
@@ -53,6 +53,16 @@ def filesystem(uri: str, argument: str = "uri") -> tuple[Any, str]:
         known = scheme in fsspec.available_protocols()
         fix = f"{error}" if known else f"{error}; use gs://, s3://, abfs://, https:// or a path"
         raise ArgumentError(argument, uri, fix) from error
+
+
+def _identity(scheme: str) -> dict[str, Any]:
+    """What tells a file system who calls, where it does not find that itself."""
+    if scheme not in ("s3", "s3a"):
+        return {}
+    from hfpc import aws
+
+    session = aws.async_session()
+    return {} if session is None else {"session": session}
 
 
 @contextmanager
