@@ -1,30 +1,34 @@
 """Amazon SageMaker on loopback: moto, with containers that run behind its endpoints.
 
-Models, endpoint configurations and endpoints are moto's own. What moto would answer an invocation with was
-put there by the test; here `InvokeEndpoint` is forwarded to the server that stands for the image of the
-endpoint's model, as SageMaker asks a container. Asynchronous and streamed invocations, and endpoints with
-more than one variant, are refused with 501.
+What moto has is moto's own: S3, STS, models, endpoint configurations, model packages, autoscaling, alarms.
+`sagemaker_control` adds what it lacks of SageMaker's rules, `sagemaker_invocations` asks the server that stands for
+the image of an endpoint's model, as SageMaker asks a container. Any call can be made to go wrong by `faults`.
 """
 
 import contextlib
+import io
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
-import httpx
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.sagemaker.models import sagemaker_backends
 from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
-REGION = "us-east-1"
+from tests.cloud.faults import Faults, Kind
+from tests.cloud.sagemaker_control import Control, Refusal
+from tests.cloud.sagemaker_invocations import Invocations
+
 INVOCATION = re.compile(
     r"/endpoints/(?P<name>[^/]+)/(?P<way>invocations|invocations-response-stream|async-invocations)"
 )
-FORWARDED = ("accept", "content-type", "x-amzn-sagemaker-custom-attributes")
+INVOKE = {"invocations": "InvokeEndpoint", "async-invocations": "InvokeEndpointAsync"}
+RPC = re.compile(r"/service/[^/]+/operation/(?P<operation>\w+)")
 
 
 class SageMaker:
@@ -32,12 +36,17 @@ class SageMaker:
 
     Attributes:
         containers: Image to the address of the server that stands for its containers.
+        faults: Which calls go wrong, and which were made. S3's are called `S3.GET`, `S3.PUT` and so on.
+        control: What SageMaker does of its own accord; see there for how long it takes.
         url: Address for `AWS_ENDPOINT_URL`.
     """
 
     def __init__(self) -> None:
         self.containers: dict[str, str] = {}
+        self.faults = Faults()
+        self.control = Control(self.containers)
         self.url = ""
+        self._invocations = Invocations(self.containers, self.control)
         self._moto = DomainDispatcherApplication(create_backend_app)
 
     @contextlib.contextmanager
@@ -54,46 +63,85 @@ class SageMaker:
             thread.join()
             server.server_close()
 
+    def reset(self) -> None:
+        """Forgets everything, also what another object of this class made: moto's state is the process's."""
+        moto_api_backend.reset()
+        self.containers.clear()
+        self.faults.clear()
+        self.control.clear()
+
     def _application(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        request = Request(environ)
-        invocation = INVOCATION.fullmatch(request.path)
-        if invocation is None:
-            return self._moto(environ, start_response)
-        if invocation["way"] != "invocations":
-            answer = _error(501, "NotImplemented", f"{invocation['way']} is not known to this test SageMaker")
-        else:
-            answer = self._invoke(invocation["name"], request)
+        method = _method(environ)
+        fault = self.faults.next(method)
+        if fault in ("error", "throttled"):
+            return _fault(method, fault)(environ, start_response)
+        if fault == "timeout":
+            return _no_answer(environ, start_response)
+        answer = self._answer(method, environ)
+        if fault == "lost":
+            return _no_answer(environ, start_response)
         return answer(environ, start_response)
 
-    def _invoke(self, name: str, request: Request) -> Response:
-        """What SageMaker answers an invocation with, from the answer of the endpoint's container."""
-        backend = sagemaker_backends[DEFAULT_ACCOUNT_ID][REGION]
-        endpoint = backend.endpoints.get(name)
-        if endpoint is None:
-            return _error(400, "ValidationError", f"Endpoint {name} of account {DEFAULT_ACCOUNT_ID} not found.")
-        variants = backend.describe_endpoint_config(endpoint.endpoint_config_name)["ProductionVariants"]
-        if len(variants) != 1:
-            return _error(501, "NotImplemented", "this test SageMaker knows no traffic between variants")
-        image = backend.describe_model(variants[0]["ModelName"]).primary_container["Image"]
-        if image not in self.containers:
-            return _error(501, "NotImplemented", f"no container runs for {image}: give its address in `containers`")
-        headers = {key: value for key, value in request.headers.items() if key.lower() in FORWARDED}
-        asked = f"{self.containers[image]}/invocations"
-        answer = httpx.post(asked, content=request.get_data(), headers=headers, timeout=60)
-        if answer.is_error:
-            return _model_error(answer)
-        passed = {"x-Amzn-Invoked-Production-Variant": variants[0]["VariantName"]}
-        return Response(answer.content, 200, passed, content_type=answer.headers["content-type"])
+    def _answer(self, method: str, environ: dict[str, Any]) -> Response:
+        request = Request(environ)
+        invocation = INVOCATION.fullmatch(request.path)
+        try:
+            if invocation is not None:
+                return self._invocations.answer(invocation["name"], invocation["way"], request)
+            own = getattr(self.control, method, None)
+            if own is None:
+                return Response.from_app(self._moto, environ)
+            body = json.loads(_body(environ) or b"{}")
+            answer = own(body, lambda: _forwarded(Response.from_app(self._moto, environ)))
+        except Refusal as refusal:
+            return refusal.response()
+        return Response(json.dumps(answer), 200, content_type="application/x-amz-json-1.1")
 
 
-def _model_error(answer: httpx.Response) -> Response:
-    """A container's error, as clients of the endpoint see it."""
-    whose = "client" if answer.is_client_error else "server"
-    message = f'Received {whose} error ({answer.status_code}) from primary with message "{answer.text}".'
-    original = {"OriginalStatusCode": answer.status_code, "OriginalMessage": answer.text}
-    return _error(424, "ModelError", message, **original)
+def _method(environ: dict[str, Any]) -> str:
+    """Name of the operation that a request asks for."""
+    if target := environ.get("HTTP_X_AMZ_TARGET", ""):
+        return target.rpartition(".")[2]
+    path = environ["PATH_INFO"]
+    if invocation := INVOCATION.fullmatch(path):
+        return INVOKE.get(invocation["way"], invocation["way"])
+    if rpc := RPC.fullmatch(path):
+        return rpc["operation"]
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return parse_qs(_body(environ).decode()).get("Action", ["?"])[0]
+    return f"S3.{environ['REQUEST_METHOD']}"
 
 
-def _error(status: int, code: str, message: str, **more: Any) -> Response:
-    body = json.dumps({"Message": message, **more})
-    return Response(body, status, {"x-amzn-errortype": code}, content_type="application/json")
+def _body(environ: dict[str, Any]) -> bytes:
+    """The body of a request, which can be read again afterwards."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
+
+
+def _forwarded(answer: Response) -> dict[str, Any]:
+    """What moto answered; an error of it goes to the client as it is."""
+    if answer.status_code >= 400:
+        raise Refusal("", "", answer)
+    content: dict[str, Any] = json.loads(answer.get_data() or b"{}")
+    return content
+
+
+def _fault(method: str, kind: Kind) -> Response:
+    """A refusal, as the service of the method words it."""
+    if method.startswith("S3."):
+        status, code = (503, "SlowDown") if kind == "throttled" else (403, "AccessDenied")
+        text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>"
+        return Response(text, status, content_type="application/xml")
+    code = "ThrottlingException" if kind == "throttled" else "AccessDeniedException"
+    if method.startswith("AssumeRole") or method == "GetCallerIdentity":
+        error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>injected</Message></Error>"
+        return Response(f"<ErrorResponse>{error}</ErrorResponse>", 400, content_type="text/xml")
+    return Refusal(code, "injected").response()
+
+
+def _no_answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Ends the connection."""
+    with contextlib.suppress(OSError):
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return Response(b"", 500)(environ, start_response)

@@ -142,7 +142,7 @@ def test_sagemaker_without_an_endpoint(aws):
     runtime = aws("sagemaker-runtime")
     with pytest.raises(runtime.exceptions.ValidationError, match="Endpoint nothing of account"):
         runtime.invoke_endpoint(EndpointName="nothing", Body=b"{}", ContentType="application/json")
-    with pytest.raises(runtime.exceptions.ClientError, match="not known to this test SageMaker"):
+    with pytest.raises(runtime.exceptions.ClientError, match="Endpoint nothing of account"):
         runtime.invoke_endpoint_async(EndpointName="nothing", InputLocation="s3://data/a")
 
 

@@ -1,0 +1,256 @@
+"""What SageMaker's control plane does and moto does not.
+
+A method is an operation: it takes the request and a function that asks moto, and returns the answer. Names that are
+taken are refused, a client token gives the same package again, endpoints are changed in steps, and a change whose
+containers are not healthy, or during which an alarm is raised, is rolled back.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from moto.cloudwatch.models import cloudwatch_backends
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sagemaker.models import sagemaker_backends
+from werkzeug import Response
+
+REGION = "us-east-1"
+Content = dict[str, Any]
+Forward = Callable[[], Content]
+
+
+class Refusal(Exception):
+    """An error that a client is to see.
+
+    Args:
+        code: E.g. "ValidationException".
+        message: Its text.
+        answer: What to answer instead, if that is known already.
+    """
+
+    def __init__(self, code: str, message: str, answer: Response | None = None, status: int = 400, **more: Any) -> None:
+        super().__init__(message)
+        self._code, self._status, self._answer = code, status, answer
+        self._content = {"__type": code, "message": message, "Message": message, **more}
+
+    def response(self) -> Response:
+        if self._answer is not None:
+            return self._answer
+        body = json.dumps(self._content)
+        return Response(body, self._status, {"x-amzn-errortype": self._code}, content_type="application/json")
+
+
+@dataclass
+class _Endpoint:
+    """What becomes of an endpoint.
+
+    Attributes:
+        status: "Creating", "Updating", "InService", "Failed" or "Deleting".
+        serving: Configuration that answers; "" for none yet.
+        target: Configuration that it is changed to.
+        left: How often it will be described before the change is done.
+        deployment: How traffic is moved, of the update that runs.
+        reason: Why the last change failed.
+    """
+
+    status: str
+    serving: str
+    target: str
+    left: int
+    deployment: Content = field(default_factory=dict)
+    reason: str = ""
+
+
+class Control:
+    """Rules and life cycles.
+
+    Attributes:
+        steps: How often an endpoint is described as being changed before the change is done; 0 does it at once.
+        updates: The `UpdateEndpoint` requests that were accepted.
+        misuses: What a careful client does not do, e.g. deleting the configuration of an endpoint that serves.
+    """
+
+    def __init__(self, containers: dict[str, str]) -> None:
+        self._containers = containers
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.steps = 0
+        self.updates: list[Content] = []
+        self.misuses: list[str] = []
+        self._endpoints: dict[str, _Endpoint] = {}
+        self._tokens: dict[str, Content] = {}
+        self._cards: dict[str, Content] = {}
+
+    @property
+    def backend(self) -> Any:
+        """moto's own state."""
+        return sagemaker_backends[DEFAULT_ACCOUNT_ID][REGION]
+
+    # Model packages
+
+    def CreateModelPackageGroup(self, body: Content, forward: Forward) -> Content:
+        if body["ModelPackageGroupName"] in self.backend.model_package_groups:
+            raise Refusal("ValidationException", "Model Package Group already exists: " + body["ModelPackageGroupName"])
+        return forward()
+
+    def CreateModelPackage(self, body: Content, forward: Forward) -> Content:
+        token = body.get("ClientToken", "")
+        if token not in self._tokens:
+            self._tokens[token] = forward()
+            self._cards[self._tokens[token]["ModelPackageArn"]] = body.get("ModelCard", {})
+        return self._tokens[token]
+
+    def DescribeModelPackage(self, body: Content, forward: Forward) -> Content:
+        answer = forward()
+        if card := self._cards.get(answer["ModelPackageArn"]):
+            answer["ModelCard"] = card
+        return _pruned(answer)
+
+    def DeleteModelPackage(self, body: Content, forward: Forward) -> Content:
+        name = body["ModelPackageName"]
+        if self.backend.model_packages.pop(name, None) is None:
+            raise Refusal("ValidationException", f"Model package {name} not found")
+        self._tokens = {token: made for token, made in self._tokens.items() if made["ModelPackageArn"] != name}
+        return {}
+
+    # Models, configurations and endpoints
+
+    def CreateModel(self, body: Content, forward: Forward) -> Content:
+        return self._unless_there(self.backend._models, body["ModelName"], "model", forward)
+
+    def CreateEndpointConfig(self, body: Content, forward: Forward) -> Content:
+        name = body["EndpointConfigName"]
+        return self._unless_there(self.backend.endpoint_configs, name, "endpoint configuration", forward)
+
+    def DescribeEndpointConfig(self, body: Content, forward: Forward) -> Content:
+        return _pruned(forward())
+
+    def DeleteEndpointConfig(self, body: Content, forward: Forward) -> Content:
+        name = body["EndpointConfigName"]
+        for endpoint, known in self._endpoints.items():
+            if name in (known.serving, known.target) and known.status not in ("Failed", "Deleting"):
+                self.misuses.append(f"DeleteEndpointConfig {name}, which {endpoint} uses")
+        return forward()
+
+    def DeleteModel(self, body: Content, forward: Forward) -> Content:
+        name = body["ModelName"]
+        for endpoint, known in self._endpoints.items():
+            if known.status not in ("Failed", "Deleting") and name in self._models(known.serving):
+                self.misuses.append(f"DeleteModel {name}, which {endpoint} serves")
+        return forward()
+
+    def CreateEndpoint(self, body: Content, forward: Forward) -> Content:
+        name = body["EndpointName"]
+        answer = self._unless_there(self._endpoints, name, "endpoint", forward)
+        self._endpoints[name] = _Endpoint("Creating", "", body["EndpointConfigName"], self.steps)
+        self._advance(name)
+        return answer
+
+    def UpdateEndpoint(self, body: Content, forward: Forward) -> Content:
+        name, config = body["EndpointName"], body["EndpointConfigName"]
+        known = self._endpoints.get(name)
+        if known is None:
+            raise Refusal("ValidationException", f'Could not find endpoint "{name}".')
+        if known.status != "InService":
+            raise Refusal("ValidationException", f'Cannot update in-progress endpoint "{name}".')
+        if config not in self.backend.endpoint_configs:
+            raise Refusal("ValidationException", f'Could not find endpoint configuration "{config}".')
+        self.updates.append(body)
+        known.status, known.target, known.left, known.reason = "Updating", config, self.steps, ""
+        known.deployment = body.get("DeploymentConfig", {})
+        self._advance(name)
+        return {"EndpointArn": self.backend.endpoints[name].arn}
+
+    def DescribeEndpoint(self, body: Content, forward: Forward) -> Content:
+        name = body["EndpointName"]
+        known = self._endpoints.get(name)
+        if known is None:
+            return forward()
+        if known.status in ("Creating", "Updating", "Deleting"):
+            known.left -= 1
+            self._advance(name)
+        if name not in self._endpoints:
+            raise Refusal("ValidationException", f'Could not find endpoint "{name}".')
+        answer = forward()
+        answer["EndpointStatus"] = known.status
+        answer["EndpointConfigName"] = known.serving or known.target
+        if known.reason:
+            answer["FailureReason"] = known.reason
+        return _pruned(answer)
+
+    def DeleteEndpoint(self, body: Content, forward: Forward) -> Content:
+        name = body["EndpointName"]
+        known = self._endpoints.get(name)
+        if known is None or known.status == "Deleting":
+            raise Refusal("ValidationException", f'Could not find endpoint "{name}".')
+        known.status, known.left = "Deleting", self.steps
+        self._advance(name)
+        return {}
+
+    def serving(self, name: str) -> str:
+        """Name of the configuration that an endpoint answers by; "" where it does not."""
+        known = self._endpoints.get(name)
+        return known.serving if known and known.status in ("InService", "Updating") else ""
+
+    def _advance(self, name: str) -> None:
+        """Ends the change of an endpoint, if it is due."""
+        known = self._endpoints[name]
+        if known.left > 0:
+            return
+        if known.status == "Deleting":
+            del self._endpoints[name], self.backend.endpoints[name]
+            return
+        ill = self._unhealthy(known.target) or _raised(known.deployment)
+        known.reason = ill
+        if ill and known.status == "Creating":
+            known.status = "Failed"
+            return
+        known.status = "InService"
+        if not ill:
+            known.serving = known.target
+            self.backend.endpoints[name].endpoint_config_name = known.target
+            self.backend.endpoints[name].last_modified_time = time.time()
+        known.target = known.serving
+
+    def _unhealthy(self, config: str) -> str:
+        """Why a container of a configuration does not answer `GET /ping`; "" where all do."""
+        for model in self._models(config):
+            image = self.backend.describe_model(model).primary_container["Image"]
+            address = self._containers.get(image, "")
+            try:
+                healthy = bool(address) and httpx.get(f"{address}/ping", timeout=60, trust_env=False).is_success
+            except httpx.TransportError:
+                healthy = False
+            if not healthy:
+                return f"The primary container for production variant {model} did not pass the ping health check."
+        return ""
+
+    def _models(self, config: str) -> list[str]:
+        known = self.backend.endpoint_configs.get(config)
+        return [variant["ModelName"] for variant in known.production_variants] if known else []
+
+    @staticmethod
+    def _unless_there(known: Content | dict[str, _Endpoint], name: str, what: str, forward: Forward) -> Content:
+        if name in known:
+            raise Refusal("ValidationException", f'Cannot create already existing {what} "{name}".')
+        return forward()
+
+
+def _raised(deployment: Content) -> str:
+    """The alarm of an update that is raised; "" for none."""
+    named = deployment.get("AutoRollbackConfiguration", {}).get("Alarms", [])
+    alarms = cloudwatch_backends[DEFAULT_ACCOUNT_ID][REGION].alarms
+    raised = [
+        alarm["AlarmName"] for alarm in named if getattr(alarms.get(alarm["AlarmName"]), "state_value", "") == "ALARM"
+    ]
+    return f"Alarm {raised[0]} was raised, so the deployment was rolled back." if raised else ""
+
+
+def _pruned(content: Content) -> Content:
+    """Without what moto answers as empty and SageMaker leaves out."""
+    return {key: value for key, value in content.items() if value not in (None, {}, [])}
