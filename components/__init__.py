@@ -9,6 +9,7 @@ from hfpc.components.load_dataset.component import load_dataset
 from hfpc.components.optimize.component import optimize
 from hfpc.components.preprocess.component import preprocess
 from hfpc.components.register_local_model.component import register_local_model
+from hfpc.components.register_sagemaker_model.component import register_sagemaker_model
 from hfpc.components.test_endpoint.component import test_endpoint
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "optimize",
     "preprocess",
     "register_local_model",
+    "register_sagemaker_model",
     "test_endpoint",
 ]

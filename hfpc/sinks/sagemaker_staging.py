@@ -149,6 +149,18 @@ def stage(model: str, config: StagingConfig, region: str = "") -> StagedModel:
     return StagedModel(uri=f"s3://{bucket}/{key}", form=config.form, fingerprint=fingerprint, uploaded=sent)
 
 
+def write_object(uri: str, content: bytes, kms_key: str = "", region: str = "") -> None:
+    """Puts a small object on S3, in place of the one that is there.
+
+    Raises:
+        ArgumentError: `uri` is no place on S3.
+        HfpcError: S3 refused.
+    """
+    bucket, key = bucket_and_key(uri)
+    with aws.reaching(f"writing {uri}"):
+        _Place(aws.client("s3", region), bucket, kms_key).write(key, content)
+
+
 class _Place:
     """A bucket, and how objects are put there."""
 
