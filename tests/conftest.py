@@ -20,6 +20,8 @@ from hfpc import golden
 from hfpc.manifest import DatasetRecord, Manifest, ModelRecord, TokenizedRecord
 from tests.language_models import save_language_model
 
+pytest_plugins = ["tests.cloud.aws_fixtures", "tests.cloud.google_fixtures"]
+
 LABELS = ["negative", "positive"]
 GOOD = "love great happy wonderful best nice amazing thanks".split()
 BAD = "hate awful sad terrible worst broken angry never".split()

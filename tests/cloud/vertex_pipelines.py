@@ -1,0 +1,156 @@
+"""Pipeline runs and schedules of the loopback Vertex AI. It keeps what it is sent; a test executes it."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from google.cloud import aiplatform_v1 as v1
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2, json_format
+from google.rpc import status_pb2
+
+from tests.cloud.vertex_resources import Resources, check_names, check_parent, delete_metadata, now, page
+from tests.cloud.vertex_wire import VertexError
+
+STATES = ["PENDING", "RUNNING", "SUCCEEDED"]
+_JOB_ID = re.compile("[a-z][-a-z0-9]{0,127}")
+
+
+@dataclass
+class Outcome:
+    """How runs end that are made from now on.
+
+    Attributes:
+        failing_task: Name of the task that fails; "" lets every task succeed.
+        error: What it says.
+    """
+
+    failing_task: str = ""
+    error: str = ""
+
+
+class Pipelines(Resources):
+    """PipelineService and ScheduleService. A run goes on by one state each time it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcome = Outcome()
+
+    def reset(self) -> None:
+        super().reset()
+        self.outcome = Outcome()
+
+    def CreatePipelineJob(self, request: v1.CreatePipelineJobRequest) -> v1.PipelineJob:
+        check_parent(request.parent)
+        if not _JOB_ID.fullmatch(request.pipeline_job_id):
+            raise VertexError("INVALID_ARGUMENT", f"Invalid pipeline_job_id {request.pipeline_job_id!r}")
+        job = v1.PipelineJob(request.pipeline_job)
+        job.name = f"{request.parent}/pipelineJobs/{request.pipeline_job_id}"
+        if job.name in self.objects:
+            raise VertexError("ALREADY_EXISTS", f"PipelineJob {job.name} already exists.")
+        _check_job(job)
+        job.create_time, job.state = now(), v1.PipelineState.PIPELINE_STATE_PENDING
+        return self.add(job)
+
+    def GetPipelineJob(self, request: v1.GetPipelineJobRequest) -> v1.PipelineJob:
+        job = self.get(request.name, "PipelineJob")
+        state = job.state.name.removeprefix("PIPELINE_STATE_")
+        if state in STATES[:-1]:
+            self._go_on(job, STATES[STATES.index(state) + 1])
+        return job
+
+    def ListPipelineJobs(self, request: v1.ListPipelineJobsRequest) -> v1.ListPipelineJobsResponse:
+        jobs, token = page(self.listed(f"{request.parent}/pipelineJobs/", request.filter), request)
+        return v1.ListPipelineJobsResponse(pipeline_jobs=jobs, next_page_token=token)
+
+    def CancelPipelineJob(self, request: v1.CancelPipelineJobRequest) -> empty_pb2.Empty:
+        self.get(request.name, "PipelineJob").state = v1.PipelineState.PIPELINE_STATE_CANCELLED
+        return empty_pb2.Empty()
+
+    def DeletePipelineJob(self, request: v1.DeletePipelineJobRequest) -> operations_pb2.Operation:
+        self.get(request.name, "PipelineJob")
+        del self.objects[request.name]
+        return self.operation(request.name.rpartition("/pipelineJobs/")[0], delete_metadata(), empty_pb2.Empty)
+
+    def CreateSchedule(self, request: v1.CreateScheduleRequest) -> v1.Schedule:
+        check_parent(request.parent)
+        schedule = v1.Schedule(request.schedule)
+        check_names(schedule.display_name, [])
+        _check_cron(schedule.cron)
+        if schedule.max_concurrent_run_count < 1:
+            raise VertexError("INVALID_ARGUMENT", "max_concurrent_run_count must be at least 1.")
+        _check_job(schedule.create_pipeline_job_request.pipeline_job)
+        schedule.name = f"{request.parent}/schedules/{self.new_number()}"
+        schedule.state, schedule.create_time = v1.Schedule.State.ACTIVE, now()
+        return self.add(schedule)
+
+    def GetSchedule(self, request: v1.GetScheduleRequest) -> v1.Schedule:
+        return self.get(request.name, "Schedule")
+
+    def ListSchedules(self, request: v1.ListSchedulesRequest) -> v1.ListSchedulesResponse:
+        schedules, token = page(self.listed(f"{request.parent}/schedules/", request.filter), request)
+        return v1.ListSchedulesResponse(schedules=schedules, next_page_token=token)
+
+    def UpdateSchedule(self, request: v1.UpdateScheduleRequest) -> v1.Schedule:
+        schedule = self.get(request.schedule.name, "Schedule")
+        for field in request.update_mask.paths:
+            if field not in ("cron", "start_time", "end_time", "max_run_count", "max_concurrent_run_count") and (
+                field not in ("allow_queueing", "create_pipeline_job_request")
+            ):
+                raise VertexError("INVALID_ARGUMENT", f"{field} cannot be updated.")
+            setattr(schedule, field, getattr(request.schedule, field))
+        _check_cron(schedule.cron)
+        return schedule
+
+    def PauseSchedule(self, request: v1.PauseScheduleRequest) -> empty_pb2.Empty:
+        self.get(request.name, "Schedule").state = v1.Schedule.State.PAUSED
+        return empty_pb2.Empty()
+
+    def ResumeSchedule(self, request: v1.ResumeScheduleRequest) -> empty_pb2.Empty:
+        self.get(request.name, "Schedule").state = v1.Schedule.State.ACTIVE
+        return empty_pb2.Empty()
+
+    def DeleteSchedule(self, request: v1.DeleteScheduleRequest) -> operations_pb2.Operation:
+        self.get(request.name, "Schedule")
+        del self.objects[request.name]
+        return self.operation(request.name.rpartition("/schedules/")[0], delete_metadata(), empty_pb2.Empty)
+
+    def _go_on(self, job: v1.PipelineJob, state: str) -> None:
+        """To the next state, with every task of the root in the state of its run."""
+        ends = state == STATES[-1]
+        spec = json_format.MessageToDict(job._pb.pipeline_spec)
+        details = []
+        for number, task in enumerate(spec["root"]["dag"]["tasks"], 1):
+            failed = ends and task == self.outcome.failing_task
+            detail = v1.PipelineTaskDetail(task_id=number, task_name=task, state="FAILED" if failed else state)
+            if failed:
+                detail.error = status_pb2.Status(code=9, message=self.outcome.error)
+                job.error = status_pb2.Status(code=9, message=f"The DAG failed because some tasks failed: [{task}]")
+                state = "FAILED"
+            details.append(detail)
+        job.job_detail = v1.PipelineJobDetail(task_details=details)
+        job.state = f"PIPELINE_STATE_{state}"
+
+
+def _check_job(job: Any) -> None:
+    if job.display_name:
+        check_names(job.display_name, job.labels.items())
+    if not job.runtime_config.gcs_output_directory.startswith("gs://"):
+        raise VertexError("INVALID_ARGUMENT", "runtime_config.gcs_output_directory must be gs://")
+    spec = json_format.MessageToDict(job._pb.pipeline_spec)
+    if not job.template_uri and not spec.get("root", {}).get("dag"):
+        raise VertexError("INVALID_ARGUMENT", "pipeline_spec has no root with tasks")
+    inputs = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    given = set(json_format.MessageToDict(job._pb.runtime_config).get("parameterValues", {}))
+    if not job.template_uri and (unknown := given - set(inputs)):
+        raise VertexError("INVALID_ARGUMENT", f"The pipeline has no parameters {sorted(unknown)}")
+    needed = {name for name, each in inputs.items() if not each.get("isOptional") and "defaultValue" not in each}
+    if not job.template_uri and (missing := needed - given):
+        raise VertexError("INVALID_ARGUMENT", f"Parameters without a value: {sorted(missing)}")
+
+
+def _check_cron(cron: str) -> None:
+    """`TZ=Europe/Paris 0 6 * * 1` or without the time zone; not the values of the fields."""
+    fields = cron.split()
+    if len(fields[1:] if cron.startswith(("TZ=", "CRON_TZ=")) else fields) != 5:
+        raise VertexError("INVALID_ARGUMENT", f"Invalid cron {cron!r}")
