@@ -73,7 +73,7 @@ def asked_for(subject: Subject) -> list[Machine]:
 
 def machines(subject: Subject) -> Iterator[Finding]:
     """Whether the region has the machine types and accelerators (Compute Engine API v1)."""
-    asked, region = asked_for(subject), subject.google.location
+    asked, region = asked_for(subject) if subject.is_region else [], subject.google.location
     types = {machine.machine_type for machine in asked} - {""}
     accelerators = {machine.accelerator for machine in asked if not machine.accelerator.startswith("ct")} - {""}
     known = {
@@ -87,21 +87,24 @@ def machines(subject: Subject) -> Iterator[Finding]:
     ):
         for name in sorted(names):
             yield _in_region(f"{noun} {name}", known[kind].get(name, {}), region, _tasks(asked, name))
-    for machine in asked:
-        there = known.get("machineTypes", {}).get(machine.machine_type, {})
-        if finding := _pairing(machine, there.get(region, {})):
-            yield finding
+    pairs = {(machine.machine_type, machine.accelerator, machine.count) for machine in asked}
+    for machine_type, accelerator, count in sorted(pairs):
+        there = known.get("machineTypes", {}).get(machine_type, {})
+        yield from _pairing(machine_type, accelerator, count, there.get(region, {}))
 
 
 def quota(subject: Subject) -> Iterator[Finding]:
     """Whether the project's quota lets the accelerators be used (Service Usage API v1beta1)."""
+    asked = asked_for(subject) if subject.is_region else []
     needed: Counter[tuple[str, str]] = Counter()
-    for task in {machine.task for machine in asked_for(subject)}:
+    for task in {machine.task for machine in asked}:
         own: Counter[tuple[str, str]] = Counter()
-        for machine in asked_for(subject):
+        for machine in asked:
             if machine.task == task and machine.accelerator and machine.quota:
                 own[machine.quota, machine.accelerator] += machine.count * machine.replicas
         needed |= own  # tasks may run after each other: the largest counts
+    if needed:
+        subject.google.session()  # without one, nothing below can be checked
     for (first, accelerator), count in sorted(needed.items()):
         what = f"quota of {accelerator} ({first})"
         if accelerator not in _METRICS:
@@ -188,17 +191,16 @@ def _in_region(what: str, places: dict[str, Any], region: str, tasks: str) -> Fi
     return problem(what, f"{region} has none ({tasks})", fix)
 
 
-def _pairing(machine: Machine, description: dict[str, Any]) -> Finding | None:
+def _pairing(machine_type: str, accelerator: str, count: int, description: dict[str, Any]) -> Iterator[Finding]:
     """A machine type that brings accelerators takes these and no others."""
     built_in = description.get("accelerators")
-    if not built_in or machine.accelerator.startswith("ct"):
-        return None
-    kind, count = str(built_in[0].get("guestAcceleratorType", "")), int(built_in[0].get("guestAcceleratorCount", 0))
-    if kind.startswith("ct") or (kind, count) == (machine.accelerator, machine.count):
-        return None
-    asked = f"{machine.count} of {machine.accelerator}" if machine.accelerator else "none"
-    found = f"{machine.machine_type} has {count} of {kind}, and {asked} is asked for"
-    return problem(f"machine of {machine.task}", found, f"ask for accelerator {kind}, count {count}")
+    if not built_in or accelerator.startswith("ct"):
+        return
+    kind, number = str(built_in[0].get("guestAcceleratorType", "")), int(built_in[0].get("guestAcceleratorCount", 0))
+    if not kind.startswith("ct") and (kind, number) != (accelerator, count):
+        asked = f"{count} of {accelerator}" if accelerator else "none"
+        found = f"it has {number} of {kind}, and {asked} is asked for"
+        yield problem(f"accelerators of {machine_type}", found, f"ask for accelerator {kind}, count {number}")
 
 
 def _limit(google: Google, metric: str) -> float:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 REQUEST_SECONDS = 5.0
 """Longest wait for one answer: these are small questions, which Google answers within a second."""
 
+_CONNECTIONS = 32
+
 
 class UncheckedError(Exception):
     """A check that cannot be done. Its text says why."""
@@ -203,9 +205,12 @@ def _connected() -> "AuthorizedSession":
         raise NoCredentialsError(str(error)) from None
     from google.auth.exceptions import GoogleAuthError
     from google.auth.transport.requests import Request
+    from requests.adapters import HTTPAdapter  # type: ignore[import-untyped]
 
     try:
         session.credentials.refresh(Request())
     except GoogleAuthError as error:
         raise NoCredentialsError(f"they get no token ({error.args[0] if error.args else error})") from None
+    for scheme in ("http://", "https://"):  # the default keeps fewer connections than there are checks, and warns
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
     return session

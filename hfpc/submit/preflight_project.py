@@ -10,7 +10,6 @@ from hfpc.submit.preflight_google import Answer, NoCredentialsError
 from hfpc.submit.preflight_images import is_on_artifact_registry, references
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
 
-_LOCATION = re.compile(r"[a-z]+-[a-z]+\d+")
 _JOB_ID = re.compile(r"[a-z][a-z0-9-]{0,127}")
 _ACCOUNT = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
 _SECRET = re.compile(r"projects/[^/]+/secrets/[^/]+")
@@ -78,7 +77,7 @@ def location(subject: Subject) -> Iterator[Finding]:
     """Whether Vertex AI is in the region (`projects.locations.list` of the Vertex AI API v1)."""
     google = subject.google
     what = f"location {google.location}"
-    if not _LOCATION.fullmatch(google.location):
+    if not subject.is_region:
         yield problem(what, "is no region", "give a region, e.g. us-central1")
         return
     regions, page = set(), ""
@@ -137,7 +136,7 @@ def job_id(subject: Subject) -> Iterator[Finding]:
         fix = "use lower case letters, digits and '-', at most 128, a letter first"
         yield problem(what, "Vertex AI takes no such id", fix)
         return
-    if not _LOCATION.fullmatch(google.location):
+    if not subject.is_region:
         return
     path = f"/v1/projects/{google.project}/locations/{google.location}/pipelineJobs/{given}"
     found = google.ask("GET", google_cloud.endpoint("aiplatform", google.location), path)

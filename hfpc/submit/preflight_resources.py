@@ -22,7 +22,7 @@ def kms_key(subject: Subject) -> Iterator[Finding]:
         fix = "give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
         yield problem(what, "is no full name of a key", fix)
         return
-    if named[1] != google.location:
+    if subject.is_region and named[1] != google.location:
         fix = f"give a key of {google.location}"
         yield problem(what, f"is in {named[1]}, the run in {google.location}: Vertex AI takes no such key", fix)
         return

@@ -39,10 +39,10 @@ def bucket(subject: Subject) -> Iterator[Finding]:
         create = f"gcloud storage buckets create gs://{name} --project={google.project} --location={google.location}"
         yield problem(what, "does not exist", create)
         return
-    if found.status == 200:
-        yield _placed(what, found.content, google.location)
-    else:
+    if found.status != 200:
         yield note(f"{what}, location", f"not checked: {found.message}")
+    elif subject.is_region:
+        yield _placed(what, found.content, google.location)
     yield from _written(subject, name)
 
 
@@ -50,6 +50,8 @@ def sources(subject: Subject) -> Iterator[Finding]:
     """Whether the files and folders that the tasks read are there, and the buckets that they write to."""
     reads = {value: origin for _, origin, value in subject.inputs(*_READ_INPUTS) if value.startswith("gs://")}
     writes = {value: origin for _, origin, value in subject.inputs(*_WRITTEN_INPUTS) if value.startswith("gs://")}
+    if reads or writes:
+        subject.google.session()  # without one, nothing below can be checked
     for value, origin in [*reads.items(), *writes.items()]:
         what, place = f"{origin} {value}", _GS.fullmatch(value)
         if not place:
@@ -113,7 +115,7 @@ def _written(subject: Subject, name: str) -> Iterator[Finding]:
         yield problem(what, told, f"{grant}MEMBER")
         return
     else:
-        yield ok(what, "the caller may write")
+        yield ok(f"{what} of the caller", "may write")
     if not isinstance(tasks, bool):
         fix = f"make sure that it has roles/storage.objectUser on gs://{name}"
         yield note(f"{what} of {account}", f"not checked: {tasks}", fix)

@@ -11,6 +11,7 @@ from hfpc.submit.graph import Step
 from hfpc.submit.preflight_google import Google
 from hfpc.submit.vertex_submission import VertexSubmission
 
+_REGION = re.compile(r"[a-z]+-[a-z]+\d+")
 _LONGEST = 400  # characters of one part of a line
 
 
@@ -27,6 +28,11 @@ class Subject:
     submission: VertexSubmission
     steps: tuple[Step, ...]
     google: Google
+
+    @property
+    def is_region(self) -> bool:
+        """Whether the location can be a region at all; where not, nothing is said of what it lacks."""
+        return bool(_REGION.fullmatch(self.submission.location))
 
     def inputs(self, *names: str) -> Iterator[tuple[Step, str, str]]:
         """Step, pipeline parameter (or input) and value of the inputs with these names that are known and not ""."""

@@ -23,11 +23,12 @@ CREATED = "2026-01-01T00:00:00.000Z"
 
 @dataclass
 class Repository:
-    """Commits (SHA to files), and the commit that each branch or tag means."""
+    """Commits (SHA to files), the commit that each branch or tag means, and the token without which files are gated."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     licence: str = ""
+    token: str = ""
 
     def commit(self, files: dict[str, bytes], *tags: str) -> str:
         """Adds a commit on `main` with exactly these files; returns its SHA."""
@@ -163,6 +164,10 @@ class Hub:
         if isinstance(found, Response):
             return found
         _, repository, sha = found
+        authorization = request.headers.get("authorization", "")
+        if repository.token and authorization != f"Bearer {repository.token}":
+            message = "Access to this model is restricted"
+            return JSONResponse({"error": message}, 403 if authorization else 401, {"X-Error-Code": "GatedRepo"})
         data = repository.commits[sha].get(request.path_params["path"])
         if data is None:
             return _missing("EntryNotFound", "Entry not found")
