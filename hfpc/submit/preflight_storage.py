@@ -50,6 +50,9 @@ def sources(subject: Subject) -> Iterator[Finding]:
     """Whether the files and folders that the tasks read are there, and the buckets that they write to."""
     reads = {value: origin for _, origin, value in subject.inputs(*_READ_INPUTS) if value.startswith("gs://")}
     writes = {value: origin for _, origin, value in subject.inputs(*_WRITTEN_INPUTS) if value.startswith("gs://")}
+    for _, origin, value in subject.inputs(*_READ_INPUTS, *_WRITTEN_INPUTS):
+        if "://" in value and not value.startswith(("gs://", "file://")):
+            yield note(f"{origin} {value}", "not checked: only Cloud Storage and the Hub are asked")
     if reads or writes:
         subject.google.session()  # without one, nothing below can be checked
     for value, origin in [*reads.items(), *writes.items()]:

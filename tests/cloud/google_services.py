@@ -1,15 +1,16 @@
 """Google Cloud's REST services on loopback, as far as looking before a submission needs them, over plain HTTP.
 
 Each service answers below a path of its name (`…/iam/v1/projects/…`). Like Google they take only the tokens that the
-token server gave, here for a service account's signed request. A registry of images answers at `/v2/`, and gives
-anybody a token of its own. Any other request is answered 501 and kept, so that a client that starts to need more is
-noticed.
+token server gave, here for a service account's signed request. A registry of images answers at `/v2/`: where it is
+called by a name of Artifact Registry it takes Google's tokens, else it gives anybody one of its own. Any other request
+is answered 501 and kept, so that a client that starts to need more is noticed.
 """
 
 import contextlib
 import json
 import re
 import secrets
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -157,7 +158,7 @@ class GoogleServices:
         self._tokens.add(token := f"ya29.{secrets.token_hex(16)}")
         return {"access_token": token, "expires_in": 3600, "token_type": "Bearer"}
 
-    def answer(self, method: str, path: str, query: Query, authorization: str, body: bytes) -> Any:
+    def answer(self, method: str, host: str, path: str, query: Query, authorization: str, body: bytes) -> Any:
         """The JSON of an answer; None for none."""
         first = path.split("/")[1]
         if first in self.hanging:
@@ -165,7 +166,7 @@ class GoogleServices:
         if first == "token":
             return self.token(body)
         if first == "v2":
-            return self._image(path, authorization)
+            return self._image(host, path, authorization)
         if first == "pull-token":
             self._pull_tokens.add(token := secrets.token_hex(16))
             return {"token": token}
@@ -180,12 +181,29 @@ class GoogleServices:
         self.unknown_requests.append(f"{method} {path}")
         raise RefusedError(501, "UNIMPLEMENTED")
 
-    def _image(self, path: str, authorization: str) -> None:
-        if authorization.removeprefix("Bearer ") not in self._pull_tokens:
+    def _image(self, host: str, path: str, authorization: str) -> None:
+        tokens = self._tokens if host.endswith(".pkg.dev") else self._pull_tokens
+        if authorization.removeprefix("Bearer ") not in tokens:
             raise RefusedError(401, "UNAUTHORIZED")
         name, _, tag = path.removeprefix("/v2/").partition("/manifests/")
         if f"{name}:{tag}" not in self.world.images:
             raise RefusedError(404, "MANIFEST_UNKNOWN")
+
+    @contextlib.contextmanager
+    def also_over_tls(self, certificate: Path, key: Path) -> Iterator[int]:
+        """Serves over TLS, too, while the block runs; gives the port."""
+        server = _Server(("127.0.0.1", 0), _handler(self))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
 
     @contextlib.contextmanager
     def serve(self) -> Iterator["GoogleServices"]:
@@ -219,7 +237,8 @@ def _handler(services: GoogleServices) -> type[BaseHTTPRequestHandler]:
             try:
                 authorization = self.headers.get("Authorization", "")
                 query = parse_qs(parts.query)
-                status, content = 200, services.answer(self.command, parts.path, query, authorization, body)
+                host = self.headers.get("Host", "")
+                status, content = 200, services.answer(self.command, host, parts.path, query, authorization, body)
             except RefusedError as error:
                 status = error.status
                 content = {"error": {"code": error.status, "message": str(error), "status": error.code}}

@@ -10,11 +10,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """Writes a certificate for this machine, signed by itself and valid for a day, and its key; returns both files."""
+def write_certificate(folder: Path, *hosts: str) -> tuple[Path, Path]:
+    """Writes a certificate for this machine, signed by itself and valid for a day, and its key; returns both files.
+
+    Args:
+        folder: Where they are written.
+        *hosts: Names of further hosts that it is for.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [*map(x509.DNSName, ("localhost", *hosts)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()

@@ -1,0 +1,273 @@
+"""Each problem of a submission is told before, in one line with its fix."""
+
+import dataclasses
+import json
+
+import pytest
+
+pytest.importorskip("google.auth")
+pytest.importorskip("google_cloud_pipeline_components")
+
+from hfpc.submit.preflight import preflight
+from tests.submit.preflight_cloud import AGENT, DEFAULT, KEY, NETWORK, ROOT, TASKS, of_level
+
+
+def set_world(**changes):
+    return lambda services: [setattr(services.world, name, value) for name, value in changes.items()]
+
+
+def change(path, value):
+    """Puts a value at a path of attributes and keys of the world."""
+
+    def make(services):
+        place, last = services.world, path[-1]
+        for step in path[:-1]:
+            place = place[step] if isinstance(place, dict) else getattr(place, step)
+        if isinstance(place, dict):
+            place.update({last: value})
+        else:
+            setattr(place, last, value)
+
+    return make
+
+
+def remove(name, key):
+    def make(services):
+        content = getattr(services.world, name)
+        content.discard(key) if isinstance(content, set) else content.pop(key)
+
+    return make
+
+
+PROBLEMS = {
+    "project unknown": (None, {"project": "tset"}, "project tset", "gcloud projects list"),
+    "project to be deleted": (set_world(state="DELETE_REQUESTED"), {}, "project test", "gcloud projects list"),
+    "may not submit": (set_world(permissions=set()), {}, "aiplatform.pipelineJobs.create", "roles/aiplatform.user"),
+    "API off": (
+        remove("enabled", "aiplatform.googleapis.com"),
+        {},
+        "aiplatform.googleapis.com not enabled",
+        "gcloud services enable aiplatform.googleapis.com --project=test",
+    ),
+    "secrets API off": (
+        None,
+        {"parameters": {"base_model": "ann/open", "checkpoint_uri": "projects/test/secrets/token"}},
+        "secretmanager.googleapis.com",
+        "gcloud services enable secretmanager.googleapis.com",
+    ),
+    "region without Vertex AI": (
+        remove("regions", "us-central1"),
+        {},
+        "location us-central1 has no Vertex AI",
+        "us-east4",
+    ),
+    "no region": (None, {"location": "mars"}, "location mars", "us-central1"),
+    "bucket missing": (
+        remove("buckets", "artifacts"),
+        {},
+        "bucket gs://artifacts does not exist",
+        "gcloud storage buckets create gs://artifacts --project=test --location=us-central1",
+    ),
+    "root elsewhere": (None, {"pipeline_root": "s3://artifacts"}, "s3://artifacts", "gs://BUCKET/FOLDER"),
+    "bucket in another region": (
+        change(["buckets", "artifacts", "about"], {"location": "EUROPE-WEST4", "locationType": "region"}),
+        {},
+        "it is in europe-west4, the run in us-central1",
+        "give a bucket in us-central1",
+    ),
+    "bucket in another multi-region": (
+        change(["buckets", "artifacts", "about"], {"location": "EU", "locationType": "multi-region"}),
+        {},
+        "it is in eu, the run in us-central1",
+        "give a bucket in us-central1",
+    ),
+    "bucket in another pair of regions": (
+        change(
+            ["buckets", "artifacts", "about"],
+            {
+                "location": "US",
+                "locationType": "dual-region",
+                "customPlacementConfig": {"dataLocations": ["US-EAST1", "US-WEST1"]},
+            },
+        ),
+        {},
+        "it is in us, the run in us-central1",
+        "give a bucket in us-central1",
+    ),
+    "tasks may not write": (
+        remove("granted", (TASKS, "storage.objects.create", ROOT)),
+        {},
+        f"{TASKS}, as whom the tasks run, may not write",
+        f"roles/storage.objectUser --member=serviceAccount:{TASKS}",
+    ),
+    "account missing": (
+        remove("accounts", TASKS),
+        {},
+        f"service account {TASKS} does not exist in test",
+        "gcloud iam service-accounts create tasks --project=test",
+    ),
+    "default account missing": (remove("accounts", DEFAULT), {"service_account": ""}, DEFAULT, "--service-account"),
+    "account disabled": (
+        change(["accounts", TASKS, "disabled"], True),
+        {},
+        f"service account {TASKS} is disabled",
+        "gcloud iam service-accounts enable",
+    ),
+    "may not act as the account": (
+        change(["accounts", TASKS, "may_be_acted_as"], False),
+        {},
+        "iam.serviceAccounts.actAs",
+        "roles/iam.serviceAccountUser",
+    ),
+    "image missing": (remove("images", "hfpc/cpu:1.0"), {}, "has no hfpc/cpu:1.0", "push it"),
+    "accelerator not in the region": (
+        change(["types", "acceleratorTypes", "nvidia-l4"], (["us-east4-c"], {})),
+        {},
+        "accelerator nvidia-l4 us-central1 has none (train, train-2)",
+        "us-east4",
+    ),
+    "accelerator unknown": (
+        change(["types", "acceleratorTypes", "nvidia-tesla-t4"], ([], {})),
+        {},
+        "accelerator nvidia-tesla-t4 there is none of this name (deploy)",
+        "correct its name",
+    ),
+    "machine type not in the region": (
+        None,
+        {"parameters": {"machine_type": "n9-standard-4"}},
+        "machine type n9-standard-4 there is none of this name (deploy)",
+        "correct its name",
+    ),
+    "machine with other accelerators": (
+        change(
+            ["types", "machineTypes", "g2-standard-96"],
+            (
+                ["us-central1-a"],
+                {"accelerators": [{"guestAcceleratorType": "nvidia-l4", "guestAcceleratorCount": 4}]},
+            ),
+        ),
+        {},
+        "accelerators of g2-standard-96 it has 4 of nvidia-l4, and 8 of nvidia-l4 is asked for",
+        "count 4",
+    ),
+    "no quota": (
+        change(["limits", "custom_model_training_nvidia_l4_gpus", "us-central1"], 0),
+        {},
+        "0 in us-central1, the run needs 16",
+        "aiplatform.googleapis.com/custom_model_training_nvidia_l4_gpus",
+    ),
+    "too little quota": (
+        change(["limits", "custom_model_serving_nvidia_t4_gpus", ""], 1),
+        {},
+        "1 in us-central1, the run needs 2",
+        "aiplatform.googleapis.com/custom_model_serving_nvidia_t4_gpus",
+    ),
+    "model gated": (None, {"parameters": {"base_model": "ann/gated"}}, "base_model ann/gated", "export HF_TOKEN"),
+    "model missing": (None, {"parameters": {"base_model": "ann/oepn"}}, "base_model ann/oepn", "correct base_model"),
+    "data set missing": (None, {"parameters": {"source": "ann/tweest"}}, "source ann/tweest", "correct source"),
+    "source missing": (
+        None,
+        {"parameters": {"source": "gs://data/tweats.csv"}},
+        "source gs://data/tweats.csv there is nothing there",
+        "correct source",
+    ),
+    "folder missing": (None, {"parameters": {"source": "gs://data/fold"}}, "source gs://data/fold", "correct source"),
+    "bucket of checkpoints missing": (
+        None,
+        {"parameters": {"checkpoint_uri": "gs://nowhere/checkpoints"}},
+        "the bucket nowhere does not exist",
+        "correct checkpoint_uri",
+    ),
+    "file of this machine": (None, {"parameters": {"source": "/data/tweets.csv"}}, "/data/tweets.csv", "gs://"),
+    "parameter unknown": (None, {"parameters": {"sauce": "x"}}, "sauce='x'", "did you mean source?"),
+    "key missing": (remove("resources", KEY), {}, f"encryption key {KEY} does not exist", "create it"),
+    "key elsewhere": (None, {"kms_key": KEY.replace("us-central1", "us-east4")}, "is in us-east4", "us-central1"),
+    "key disabled": (
+        change(["resources", KEY, "primary"], {"state": "DISABLED"}),
+        {},
+        "its primary version DISABLED",
+        "ENABLED",
+    ),
+    "key not for Vertex AI": (
+        set_world(granted={(TASKS, "storage.objects.create", ROOT)}),
+        {},
+        f"{AGENT} may not use it",
+        "roles/cloudkms.cryptoKeyEncrypterDecrypter",
+    ),
+    "network missing": (remove("resources", NETWORK), {}, f"network {NETWORK} does not exist", "create it"),
+    "network by id": (None, {"network": "projects/test/global/networks/inside"}, "its id test", "projectNumber"),
+    "network not peered": (change(["resources", NETWORK, "peerings"], []), {}, "peered with nothing", "vpc-peerings"),
+    "label": (None, {"labels": {"Team": "nlp", "step": "1"}}, "Team=nlp", "lower case"),
+    "job id": (None, {"job_id": "Toy_2"}, "job id Toy_2", "lower case"),
+    "job id taken": (None, {"job_id": "toy-1"}, "taken by a run in state PIPELINE_STATE_RUNNING", "another job id"),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_is_one_line_with_its_fix(services, submission, name):
+    plant, changes, found, fix = PROBLEMS[name]
+    if plant:
+        plant(services)
+    told = of_level(preflight(dataclasses.replace(submission, **changes)), "problem")
+    assert len(told) == 1, told
+    line = f"{told[0].what} {told[0].found}"
+    assert found in line
+    assert fix in told[0].fix
+    assert "\n" not in line + told[0].fix
+    assert services.unknown_requests == []
+
+
+@pytest.mark.parametrize(
+    ("change_of_spec", "found"),
+    [
+        ({"platforms": {"kubernetes": {}}}, "Kubernetes settings"),
+        ({"schemaVersion": "1.0"}, "schemaVersion 1.0"),
+        ({"pipelineInfo": {"name": "My pipeline"}}, "'My pipeline'"),
+    ],
+)
+def test_a_spec_that_vertex_does_not_load(submission, change_of_spec, found):
+    told = of_level(preflight(dataclasses.replace(submission, spec={**submission.spec, **change_of_spec})), "problem")
+    assert len(told) == 1
+    assert found in told[0].found
+    assert told[0].fix
+
+
+def on_pools(spec, **changes):
+    """The spec with another machine in both worker pools of the custom job, and on spot machines where told."""
+    changed = json.loads(json.dumps(spec))
+    for component in changed["components"].values():
+        inputs = component.get("inputDefinitions", {}).get("parameters", {})
+        if "worker_pool_specs" in inputs:
+            inputs["strategy"]["defaultValue"] = changes.get("strategy", "STANDARD")
+            for pool in inputs["worker_pool_specs"]["defaultValue"]:
+                pool["machine_spec"] = changes["machine_spec"]
+    return changed
+
+
+def test_chips_of_tpus_are_counted_over_the_whole_slice(services, submission):
+    machine = {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "2x4"}
+    chips = {"accelerators": [{"guestAcceleratorType": "ct5lp", "guestAcceleratorCount": 4}]}
+    services.world.types["machineTypes"]["ct5lp-hightpu-4t"] = (["us-central1-a"], chips)
+    services.world.limits["custom_model_training_tpu_v5e"] = {"us-central1": 4}
+    spec = on_pools(submission.spec, machine_spec=machine)
+    told = of_level(preflight(dataclasses.replace(submission, spec=spec)), "problem")
+    assert [finding.found for finding in told] == ["4 in us-central1, the run needs 16"]  # two pools, a slice each
+    assert "aiplatform.googleapis.com/custom_model_training_tpu_v5e" in told[0].fix
+    services.world.limits["custom_model_training_tpu_v5e"] = {"us-central1": -1}  # no limit
+    assert of_level(preflight(dataclasses.replace(submission, spec=spec)), "problem") == []
+
+
+def test_spot_machines_have_a_quota_of_their_own(services, submission):
+    machine = {"machine_type": "g2-standard-96", "accelerator_type": "NVIDIA_L4", "accelerator_count": 8}
+    spec = on_pools(submission.spec, machine_spec=machine, strategy="SPOT")
+    services.world.limits["custom_model_training_preemptible_nvidia_l4_gpus"] = {"": 0}
+    told = of_level(preflight(dataclasses.replace(submission, spec=spec)), "problem")
+    assert [finding.found for finding in told] == ["0 in us-central1, the run needs 16"]
+    assert "aiplatform.googleapis.com/custom_model_training_preemptible_nvidia_l4_gpus" in told[0].fix
+
+
+def test_a_metric_that_is_not_told_is_a_note(services, submission):
+    del services.world.limits["custom_model_training_nvidia_l4_gpus"]
+    findings = preflight(submission)
+    assert of_level(findings, "problem") == []
+    assert [finding.what for finding in of_level(findings, "note")] == ["quota of nvidia-l4 (custom_model_training)"]
