@@ -61,6 +61,7 @@ def session(region_name: str = "") -> "boto3.Session":
     import botocore.session
 
     core = botocore.session.get_session()
+    core.register_component("data_loader", _loader())
     role = _role()
     if role:
         core.register_component("credential_provider", _resolver(role))
@@ -71,15 +72,15 @@ def session(region_name: str = "") -> "boto3.Session":
     return found
 
 
-def client(service: str, region_name: str = "") -> Any:
+def client(service: str, region_name: str = "", *, attempts: int = 0) -> Any:
     """A client of a service.
-
-    A call to SageMaker is made once: whether it may be made again is for its caller to decide, because an answer that
-    was lost is no sign that nothing was done.
 
     Args:
         service: As boto3 calls it, e.g. "sagemaker" or "s3".
         region_name: AWS region; "" means the environment's.
+        attempts: How often a call is made that was throttled or not answered. 0 means 5 for services of which every
+            call may be made twice, and 1 for others, e.g. SageMaker: there an answer that was lost is no sign that
+            nothing was done, so whoever knows that a call may be made twice says so.
 
     Raises:
         MissingExtraError: The extra `aws` is not installed.
@@ -88,7 +89,7 @@ def client(service: str, region_name: str = "") -> Any:
     from_environment = session(region_name)
     from botocore.config import Config
 
-    attempts = 5 if service in _SAFE_TO_REPEAT else 1
+    attempts = attempts or (5 if service in _SAFE_TO_REPEAT else 1)
     config = Config(
         connect_timeout=10,
         read_timeout=60,
@@ -132,6 +133,14 @@ def code(error: BaseException) -> str:
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
+def is_unsure(error: BaseException) -> bool:
+    """Whether the call may have been done although it raised: AWS did not answer, or answered that it broke."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return True
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) >= 500
+
+
 def reason(error: BaseException) -> str:
     """What went wrong, in one line, and what to do where that is known."""
     text = " ".join(str(error).split())
@@ -155,6 +164,14 @@ def _role() -> str:
     if role and not _ROLE_ARN.fullmatch(role):
         raise ArgumentError(ROLE_VARIABLE, role, "set it to the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME")
     return role
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Any:
+    """Reads botocore's descriptions of services once in a process: SageMaker's is large."""
+    from botocore.loaders import create_loader
+
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
 
 
 @lru_cache(maxsize=8)

@@ -14,8 +14,8 @@ def make_group(client: Any, group: str, tags: Mapping[str, str]) -> None:
     try:
         client.create_model_package_group(ModelPackageGroupName=group, **({"Tags": listed} if listed else {}))
     except Exception as error:
-        # Somebody else may have made it, or the answer was lost.
-        if not _is_unsure(error) or not _has_group(client, group):
+        # Somebody else may have made it meanwhile, or the answer was lost.
+        if not (aws.is_unsure(error) or "already exists" in str(error)) or not _has_group(client, group):
             raise
 
 
@@ -47,15 +47,9 @@ def create(client: Any, group: str, key: str, request: dict[str, Any]) -> str:
     try:
         return str(client.create_model_package(**request)["ModelPackageArn"])
     except Exception as error:
-        if _is_unsure(error) and (made := find(client, group, key)) is not None:
+        if aws.is_unsure(error) and (made := find(client, group, key)) is not None:
             return made
         raise
-
-
-def _is_unsure(error: Exception) -> bool:
-    """Whether something may have been made although an error came back: the answer was lost, or it exists already."""
-    status = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    return status >= 500 or "already exist" in str(error)
 
 
 def mark(key: str) -> str:

@@ -188,7 +188,8 @@ def register(model: str, predictions: Path | None, config: RegisterSagemakerMode
         backend=found.optimization.backend if found.optimization else "pytorch",
         max_length=found.model.max_length,
     )
-    client = aws.client("sagemaker", region)
+    # Every call here may be made twice: names are unique, and the package has a client token.
+    client = aws.client("sagemaker", region, attempts=5)
     with aws.reaching(f"registering the model in {config.group}"):
         sagemaker_packages.make_group(client, config.group, config.tags)
         staged = stage(model, config.place, region)
