@@ -106,9 +106,7 @@ def service_account(subject: Subject) -> Iterator[Finding]:
         return
     email = given or f"{google.project_number()}-compute@developer.gserviceaccount.com"
     what = f"service account {email}" + ("" if given else " (the default)")
-    # The wildcard `projects/-` would answer 403 for what does not exist.
-    domain = email.partition("@")[2].removesuffix(".iam.gserviceaccount.com")
-    home = google.project if domain.endswith("gserviceaccount.com") else domain
+    home = _home(email, google.project)
     path = f"/v1/projects/{home}/serviceAccounts/{email}"
     found = google.get("iam", path)
     if found.status == 404:
@@ -144,6 +142,18 @@ def job_id(subject: Subject) -> Iterator[Finding]:
         yield ok(what, "is free")
         return
     yield problem(what, f"is taken by a run in state {found.get().get('state', 'unknown')}", "give another job id")
+
+
+def _home(email: str, project: str) -> str:
+    """The project that a service account belongs to, as its address tells; the run's own where it does not.
+
+    The IAM API also takes `-` for the project, but then answers 403 for an account that does not exist.
+    """
+    domain = email.partition("@")[2]
+    if not domain.endswith(".iam.gserviceaccount.com"):
+        return project
+    name, _, organisation = domain.removesuffix(".iam.gserviceaccount.com").partition(".")
+    return f"{organisation}:{name}" if organisation else name
 
 
 def _is_denied(answer: Answer) -> bool:

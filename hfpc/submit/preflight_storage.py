@@ -78,15 +78,15 @@ def _placed(what: str, content: dict[str, Any], region: str) -> Finding:
     where = str(content.get("location", "")).lower()
     kind = content.get("locationType", "region")
     own = content.get("customPlacementConfig", {}).get("dataLocations") or _DUAL_REGIONS.get(where.upper())
-    if kind == "multi-region":
-        prefix = _MULTI_REGIONS.get(where.upper(), "")
-        fits = bool(prefix) and region.startswith(prefix) and not (where == "eu" and region in _NOT_IN_EU)
-    elif own:
-        fits = region in [place.lower() for place in own]
-    elif kind == "dual-region":
-        return note(f"{what}, location", f"not checked: the regions of {where} are not known here")
-    else:
+    if kind == "multi-region" and where.upper() in _MULTI_REGIONS:
+        in_eu = where != "eu" or region not in _NOT_IN_EU
+        fits = region.startswith(_MULTI_REGIONS[where.upper()]) and in_eu
+    elif own:  # regions, or the zone of a zonal bucket
+        fits = any(f"{place.lower()}-".startswith(f"{region}-") for place in own)
+    elif kind == "region":
         fits = where == region
+    else:
+        return note(f"{what}, location", f"not checked: the regions of {where} are not known here")
     if fits:
         return ok(f"{what}, location", where)
     fix = f"give a bucket in {region}, or submit to a region of {where}"

@@ -9,7 +9,7 @@ pytest.importorskip("google.auth")
 pytest.importorskip("google_cloud_pipeline_components")
 
 from hfpc.redaction import MASK
-from hfpc.submit.preflight import preflight
+from hfpc.submit.preflight import SECONDS, preflight
 from tests.cloud.google_services import APIS, CALLER, GoogleServices
 from tests.cloud.tls import write_certificate
 from tests.cloud.tunnel import tunnel
@@ -68,6 +68,14 @@ def test_several_problems_at_once(services, submission):
         ("us-central1", {"location": "US", "locationType": "multi-region"}),
         ("europe-west4", {"location": "EUR4", "locationType": "dual-region"}),
         ("us-central1", {"location": "NAM4", "locationType": "dual-region"}),
+        (
+            "us-central1",
+            {
+                "location": "US-CENTRAL1",
+                "locationType": "zone",
+                "customPlacementConfig": {"dataLocations": ["us-central1-a"]},
+            },
+        ),
         (
             "us-east4",
             {
@@ -134,6 +142,7 @@ def test_a_service_that_refuses_is_a_note_and_no_problem(services, submission, a
 @pytest.mark.parametrize("api", [*APIS, "token", "v2"])
 def test_a_service_that_hangs_is_a_note_when_the_time_is_over(services, submission, api):
     services.hanging = {api}
+    assert SECONDS < 10
     findings = preflight(submission, seconds=2.0)
     assert of_level(findings, "problem") == []
     notes = of_level(findings, "note")

@@ -107,6 +107,12 @@ PROBLEMS = {
         "gcloud iam service-accounts create tasks --project=test",
     ),
     "default account missing": (remove("accounts", DEFAULT), {"service_account": ""}, DEFAULT, "--service-account"),
+    "account of another project": (
+        None,
+        {"service_account": "tasks@other.example.org.iam.gserviceaccount.com"},
+        "does not exist in example.org:other",
+        "--project=example.org:other",
+    ),
     "account disabled": (
         change(["accounts", TASKS, "disabled"], True),
         {},
