@@ -69,12 +69,10 @@ def parse(reference: str) -> Image:
     """Where a reference as of `docker pull` means.
 
     Raises:
-        UncheckedError: It is known at run time only, or is none.
+        UncheckedError: It is known at run time only.
     """
     if "{{" in reference:
         raise UncheckedError("it is known when the run has begun only")
-    if not _IMAGE.fullmatch(reference):
-        raise UncheckedError("it is no reference to an image")
     first, slash, rest = reference.partition("/")
     has_host = bool(slash) and ("." in first or ":" in first or first == "localhost")
     host, path = (first, rest) if has_host else ("docker.io", reference)
@@ -89,6 +87,9 @@ def images(subject: Subject) -> Iterator[Finding]:
     """Whether each image is there."""
     for reference in references(subject):
         what = f"image {reference}"
+        if "{{" not in reference and not _IMAGE.fullmatch(reference):
+            yield problem(what, "is no reference to an image", "give registry/name:tag or registry/name@sha256:…")
+            continue
         try:
             image = parse(reference)
             answer = _manifest(subject, image)

@@ -26,8 +26,8 @@ def train(base_model: str):
     print(base_model)
 
 
-def deploy(machine_type: str, accelerator_type: str, accelerator_count: int, min_replicas: int):
-    print(machine_type, accelerator_type, accelerator_count, min_replicas)
+def deploy(image: str, machine_type: str, accelerator_type: str, accelerator_count: int, min_replicas: int):
+    print(image, machine_type, accelerator_type, accelerator_count, min_replicas)
 
 
 def compiled(registry):
@@ -44,12 +44,17 @@ def compiled(registry):
         base_model: str = "ann/open",
         machine_type: str = "n1-standard-4",
         checkpoint_uri: str = "gs://data/checkpoints",
+        image: str = "",
     ):
         component(read)(source=source, checkpoint_uri=checkpoint_uri)
         training(base_model=base_model).set_accelerator_type("NVIDIA_L4").set_accelerator_limit(1)
         nodes(base_model=base_model)
         component(deploy)(
-            machine_type=machine_type, accelerator_type="NVIDIA_TESLA_T4", accelerator_count=1, min_replicas=2
+            image=image,
+            machine_type=machine_type,
+            accelerator_type="NVIDIA_TESLA_T4",
+            accelerator_count=1,
+            min_replicas=2,
         )
 
     spec = json.dumps(json_format.MessageToDict(toy.pipeline_spec))

@@ -11,6 +11,8 @@ pytest.importorskip("google_cloud_pipeline_components")
 from hfpc.submit.preflight import preflight
 from tests.submit.preflight_cloud import AGENT, DEFAULT, KEY, NETWORK, ROOT, TASKS, of_level
 
+ELSEWHERE = "tasks@other.example.org.iam.gserviceaccount.com"
+
 
 def set_world(**changes):
     return lambda services: [setattr(services.world, name, value) for name, value in changes.items()]
@@ -108,8 +110,8 @@ PROBLEMS = {
     ),
     "default account missing": (remove("accounts", DEFAULT), {"service_account": ""}, DEFAULT, "--service-account"),
     "account of another project": (
-        None,
-        {"service_account": "tasks@other.example.org.iam.gserviceaccount.com"},
+        lambda services: services.world.granted.add((ELSEWHERE, "storage.objects.create", ROOT)),
+        {"service_account": ELSEWHERE},
         "does not exist in example.org:other",
         "--project=example.org:other",
     ),
@@ -126,6 +128,12 @@ PROBLEMS = {
         "roles/iam.serviceAccountUser",
     ),
     "image missing": (remove("images", "hfpc/cpu:1.0"), {}, "has no hfpc/cpu:1.0", "push it"),
+    "no image": (
+        None,
+        {"parameters": {"image": "Not an image"}},
+        "image Not an image is no reference to an image",
+        "registry/name:tag",
+    ),
     "accelerator not in the region": (
         change(["types", "acceleratorTypes", "nvidia-l4"], (["us-east4-c"], {})),
         {},
