@@ -5,12 +5,14 @@ What moto has is moto's own: S3, STS, models, endpoint configurations, model pac
 the image of an endpoint's model, as SageMaker asks a container. Any call can be made to go wrong by `faults`.
 """
 
+import base64
 import contextlib
 import io
 import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -28,6 +30,7 @@ INVOCATION = re.compile(
     r"/endpoints/(?P<name>[^/]+)/(?P<way>invocations|invocations-response-stream|async-invocations)"
 )
 INVOKE = {"invocations": "InvokeEndpoint", "async-invocations": "InvokeEndpointAsync"}
+SIGNER = re.compile(r"Credential=(?P<key>[^/]+)/")
 RPC = re.compile(r"/service/[^/]+/operation/(?P<operation>\w+)")
 
 
@@ -38,6 +41,9 @@ class SageMaker:
         containers: Image to the address of the server that stands for its containers.
         faults: Which calls go wrong, and which were made. S3's are called `S3.GET`, `S3.PUT` and so on.
         control: What SageMaker does of its own accord; see there for how long it takes.
+        callers: Access keys that requests were signed with.
+        identities: Claims of the tokens that a role was taken on with.
+        role_seconds: How long the keys of such a role are valid.
         url: Address for `AWS_ENDPOINT_URL`.
     """
 
@@ -45,6 +51,9 @@ class SageMaker:
         self.containers: dict[str, str] = {}
         self.faults = Faults()
         self.control = Control(self.containers)
+        self.callers: set[str] = set()
+        self.identities: list[dict[str, Any]] = []
+        self.role_seconds = 3600
         self.url = ""
         self._invocations = Invocations(self.containers, self.control)
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -69,9 +78,14 @@ class SageMaker:
         self.containers.clear()
         self.faults.clear()
         self.control.clear()
+        self.callers.clear()
+        self.identities.clear()
+        self.role_seconds = 3600
 
     def _application(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method = _method(environ)
+        if signer := SIGNER.search(environ.get("HTTP_AUTHORIZATION", "")):
+            self.callers.add(signer["key"])
         fault = self.faults.next(method)
         if fault in ("error", "throttled"):
             return _fault(method, fault)(environ, start_response)
@@ -88,6 +102,8 @@ class SageMaker:
         try:
             if invocation is not None:
                 return self._invocations.answer(invocation["name"], invocation["way"], request)
+            if method == "AssumeRoleWithWebIdentity":
+                self._take_on(environ)
             own = getattr(self.control, method, None)
             if own is None:
                 return Response.from_app(self._moto, environ)
@@ -96,6 +112,19 @@ class SageMaker:
         except Refusal as refusal:
             return refusal.response()
         return Response(json.dumps(answer), 200, content_type="application/x-amz-json-1.1")
+
+    def _take_on(self, environ: dict[str, Any]) -> None:
+        """Looks at the token that a role is taken on with, as AWS does, but for its signature."""
+        asked = parse_qs(_body(environ).decode())
+        payload = asked["WebIdentityToken"][0].split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        if claims["iss"] != "https://accounts.google.com" or claims["exp"] < time.time():
+            text = "<Error><Code>InvalidIdentityToken</Code><Message>The token is not valid.</Message></Error>"
+            refused = Response(f"<ErrorResponse>{text}</ErrorResponse>", 400, content_type="text/xml")
+            raise Refusal("", "", refused)
+        self.identities.append(claims)
+        body = environ["wsgi.input"].getvalue() + f"&DurationSeconds={self.role_seconds}".encode()
+        environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
 
 
 def _method(environ: dict[str, Any]) -> str:
