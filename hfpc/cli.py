@@ -256,12 +256,20 @@ def models(registry: Registry = "") -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    aws: Annotated[
+        bool, typer.Option("--aws", help="Ask Amazon Web Services as well: identity, SageMaker, images.")
+    ] = False,
+) -> None:
     """Check this machine: versions, devices, space, access."""
     from hfpc import doctor as checks
     from hfpc.console import diagnosis
 
     found = checks.examine()
+    if aws:
+        from hfpc import doctor_aws
+
+        found += doctor_aws.examine()
     diagnosis.print_findings(_console(), found)
     if any(finding.level == "problem" for finding in found):
         raise typer.Exit(1)

@@ -21,7 +21,7 @@ _EXTRAS = {
     "optimize": "making models faster",
     "samples": "the embedded model and data",
     "google": "gs:// and Vertex AI",
-    "aws": "s3://",
+    "aws": "s3:// and SageMaker",
     "azure": "abfs://",
 }
 _LEAST_DISK = 5 << 30  # a base-sized model with its checkpoints

@@ -71,6 +71,7 @@ class Control:
         steps: How often an endpoint is described as being changed before the change is done; 0 does it at once.
         updates: The `UpdateEndpoint` requests that were accepted.
         misuses: What a careful client does not do, e.g. deleting the configuration of an endpoint that serves.
+        tags: Repository in the registry of AWS's own images to the tags in it.
     """
 
     def __init__(self, containers: dict[str, str]) -> None:
@@ -82,6 +83,7 @@ class Control:
         self.steps = 0
         self.updates: list[Content] = []
         self.misuses: list[str] = []
+        self.tags: dict[str, list[str]] = {}
         self._endpoints: dict[str, _Endpoint] = {}
         self._tokens: dict[str, Content] = {}
         self._cards: dict[str, Content] = {}
@@ -117,6 +119,15 @@ class Control:
             raise Refusal("ValidationException", f"Model package {name} not found")
         self._tokens = {token: made for token, made in self._tokens.items() if made["ModelPackageArn"] != name}
         return {}
+
+    # Images
+
+    def ListImages(self, body: Content, forward: Forward) -> Content:
+        if body.get("registryId", DEFAULT_ACCOUNT_ID) == DEFAULT_ACCOUNT_ID:
+            return forward()
+        if body["repositoryName"] not in self.tags:
+            raise Refusal("AccessDeniedException", f"not authorized to list {body['repositoryName']}")
+        return {"imageIds": [{"imageTag": tag} for tag in self.tags[body["repositoryName"]]]}
 
     # Models, configurations and endpoints
 
