@@ -141,7 +141,7 @@ class Models(Resources):
                 continue
             for other in self._versions(name):
                 other.version_aliases = [each for each in other.version_aliases if each != alias]
-            model.version_aliases = [*model.version_aliases, alias]
+            model.version_aliases = list(dict.fromkeys([*model.version_aliases, alias]))
             if alias == "default":
                 missed = self._lists_missed.get(name, 0)
                 self.add(model, name)

@@ -46,7 +46,7 @@ HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-SILENCE_SECONDS = 1.0
+SILENCE_SECONDS = 0.2
 """How long a call that is not to be answered keeps its client waiting, unless the client gives up before."""
 
 

@@ -1,0 +1,239 @@
+"""Calls to Vertex AI that leave one thing of a kind, whatever goes wrong on the way.
+
+Everything that is made here gets an id of its own, derived from what it is, so that a call whose answer was lost can
+be made again: the second finds what the first made.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from hfpc import google_cloud
+from hfpc.errors import ArgumentError, EndpointError, HfpcError
+from hfpc.sinks.patience import Patience
+
+_NAME = re.compile("[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
+_LOCATION = re.compile("[a-z]+-[a-z]+[0-9]{1,2}")
+_PROJECT = re.compile("[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{6,20}|test")
+_LABEL = re.compile("[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile("[a-z0-9_-]{0,63}")
+
+MANAGED = {"managed-by": "hfpc"}
+"""Label of everything that is made here; nothing without it is ever changed or removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A region of a project, and how it is asked.
+
+    Attributes:
+        project: Google Cloud project.
+        location: Region, e.g. "us-central1".
+        patience: How long is waited.
+    """
+
+    project: str
+    location: str
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def parent(self) -> str:
+        """The region's resource name."""
+        return f"projects/{self.project}/locations/{self.location}"
+
+    @cached_property
+    def models(self) -> Any:
+        """Client of the Model Registry."""
+        return google_cloud.client("ModelServiceClient", self.location)
+
+    @cached_property
+    def endpoints(self) -> Any:
+        """Client of endpoints."""
+        return google_cloud.client("EndpointServiceClient", self.location)
+
+    @cached_property
+    def predictions(self) -> Any:
+        """Client of predictions."""
+        return google_cloud.client("PredictionServiceClient", self.location)
+
+    @cached_property
+    def jobs(self) -> Any:
+        """Client of batch predictions."""
+        return google_cloud.client("JobServiceClient", self.location)
+
+    def ask(self, method: Callable[..., Any], request: Any) -> Any:
+        """Makes a call that has the same effect when it is made twice; again after a failure that may pass."""
+        for attempt in self.patience.retries():
+            try:
+                return method(request=request, retry=None, timeout=self.patience.call)
+            except Exception as error:
+                if attempt == self.patience.attempts or not may_pass(error):
+                    raise
+        raise AssertionError("there is at least one attempt")
+
+    def found(self, method: Callable[..., Any], request: Any) -> Any:
+        """What a call gives; None where there is no such thing."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return self.ask(method, request)
+        except NotFound:
+            return None
+
+    def ensure(self, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
+        """What `find` gives, after `make` if there was nothing.
+
+        A call to make something is repeated only once it is known that it made nothing.
+
+        Args:
+            find: Gives the thing, or None.
+            make: Makes it; may raise, and may have made it all the same.
+        """
+        for attempt in self.patience.retries():
+            found = find()
+            if found is not None:
+                return found
+            try:
+                make()
+            except Exception as error:
+                if (found := self._settled(find, error)) is not None:
+                    return found
+                if attempt == self.patience.attempts or not (may_pass(error) or is_taken(error)):
+                    raise
+        found = find()
+        if found is None:
+            raise HfpcError(f"Vertex AI in {self.location} does not show what it was told to make: try again")
+        return found
+
+    def _settled(self, find: Callable[[], Any], error: Exception) -> Any:
+        """What a failed call made all the same; None where it made nothing."""
+        from google.api_core.exceptions import ClientError
+
+        for _ in self.patience.looks():
+            found = find()
+            # What the service refused as wrong, or for being asked too often, was not done.
+            if found is not None or (isinstance(error, ClientError) and not is_taken(error)):
+                return found
+        return None
+
+    def wait(self, client: Any, operation: Any) -> Any:
+        """Waits for a long operation; its raw message when it is done.
+
+        Raises:
+            EndpointError: It ended with an error, or took too long.
+        """
+        raw = operation.operation
+        for _ in self.patience.polls():
+            if raw.done:
+                break
+            raw = self._poll(client, raw.name)
+        else:
+            raise EndpointError(f"{raw.name} was not done after {self.patience.total:g} seconds")
+        if raw.HasField("error"):
+            raise EndpointError(f"Vertex AI could not do it: {raw.error.message}")
+        return raw
+
+    def _poll(self, client: Any, name: str) -> Any:
+        operations = client.transport.operations_client
+
+        def get(*, request: str, retry: None, timeout: float) -> Any:
+            return operations.get_operation(request, retry=retry, timeout=timeout)
+
+        return self.ask(get, name)
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether a call that failed so may succeed when it is made again."""
+    import requests  # type: ignore[import-untyped]
+    from google.api_core import exceptions
+    from google.auth.exceptions import TransportError
+
+    passing = (
+        exceptions.TooManyRequests,
+        exceptions.InternalServerError,
+        exceptions.BadGateway,
+        exceptions.ServiceUnavailable,
+        exceptions.GatewayTimeout,
+        exceptions.Aborted,
+        exceptions.Cancelled,
+        exceptions.Unknown,
+        exceptions.RetryError,
+        requests.ConnectionError,
+        requests.Timeout,
+        TransportError,
+    )
+    return isinstance(error, passing)
+
+
+def is_taken(error: Exception) -> bool:
+    """Whether a call failed because the thing is there already."""
+    from google.api_core.exceptions import Conflict
+
+    return isinstance(error, Conflict)
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Raises HfpcError, in one line, for what Google Cloud raises in the block.
+
+    Args:
+        what: What was being done, e.g. "registering tweets".
+    """
+    try:
+        yield
+    except HfpcError:
+        raise
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("google", "grpc", "requests", "urllib3"):
+            raise
+        text = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
+        raise HfpcError(f"Vertex AI failed at {what}: {text}{_advice(error)}") from error
+
+
+def _advice(error: Exception) -> str:
+    from google.api_core import exceptions
+
+    if isinstance(error, exceptions.Forbidden):
+        return " (the service account of this step needs the role roles/aiplatform.user)"
+    if isinstance(error, exceptions.TooManyRequests):
+        return " (wait, or ask for more quota)"
+    return ""
+
+
+def check_place(project: str, location: str) -> None:
+    """Raises ArgumentError unless these are a project and a region."""
+    if not _PROJECT.fullmatch(project):
+        raise ArgumentError("project", project, "give the id or number of a Google Cloud project")
+    if not _LOCATION.fullmatch(location):
+        raise ArgumentError("location", location, "give a region, e.g. us-central1")
+
+
+def check_name(name: str, argument: str = "name") -> None:
+    """Raises ArgumentError unless a name can be part of a resource's name."""
+    if not _NAME.fullmatch(name):
+        fix = "start with a letter and use lower case letters, digits and hyphens, at most 50"
+        raise ArgumentError(argument, name, fix)
+
+
+def check_labels(labels: dict[str, str], argument: str = "labels") -> None:
+    """Raises ArgumentError unless Google Cloud takes these labels beside ours."""
+    if len(labels) > 60:
+        raise ArgumentError(argument, labels, "give at most 60 labels")
+    for key, value in labels.items():
+        if not isinstance(value, str) or not _LABEL.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
+            fix = "use lower case letters, digits, - and _, at most 63; a key starts with a letter"
+            raise ArgumentError(argument, {key: value}, fix)
+
+
+def is_ours(resource: Any) -> bool:
+    """Whether a resource was made here."""
+    return all(resource.labels.get(key) == value for key, value in MANAGED.items())
+
+
+def resource_uri(name: str) -> str:
+    """The URI that Google's own components expect of an artifact of a resource."""
+    location = name.split("/")[3]
+    return f"https://{location}-aiplatform.googleapis.com/v1/{name}"

@@ -1,0 +1,244 @@
+"""Vertex AI's Model Registry: a model, and a version of it for each model that is registered under its name."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hfpc import images, manifest, storage
+from hfpc.errors import ArgumentError, HfpcError
+from hfpc.manifest import Manifest
+from hfpc.redaction import MASK, redacted
+from hfpc.sinks import vertex_evaluation
+from hfpc.sinks.patience import Patience
+from hfpc.sinks.vertex_calls import MANAGED, Place, check_labels, check_name, check_place, is_ours, reaching
+
+PLATFORM = "vertex"
+PREDICT_ROUTE = "/predict"
+HEALTH_ROUTE = "/health"
+PORT = 8080
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterVertexModelConfig:
+    """Where a model is registered, and what shall serve it.
+
+    Attributes:
+        name: Name of the model: lower case letters, digits and hyphens, at most 50. It becomes the model's id, so
+            that the same name is the same model.
+        project: Google Cloud project.
+        location: Region, e.g. "us-central1".
+        staging_uri: `gs://` folder that a model is copied to which does not lie on Cloud Storage yet.
+        image: Serving image; "" means this package's own.
+        aliases: Aliases that move to this version. By default Vertex AI's own `default`, because a gate let the
+            model through before.
+        labels: Labels beside our own.
+        environment: Environment variables of the container; no secrets.
+        shared_memory_mb: Shared memory of the container, in MB; 0 leaves it to Vertex AI (64 MB).
+        startup_seconds: Seconds that the container may take to load the model.
+
+    Raises:
+        ArgumentError: A value cannot be used.
+    """
+
+    name: str
+    project: str
+    location: str
+    staging_uri: str = ""
+    image: str = ""
+    aliases: tuple[str, ...] = ("default",)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    shared_memory_mb: int = 0
+    startup_seconds: int = 600
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_place(self.project, self.location)
+        if self.staging_uri and not self.staging_uri.startswith("gs://"):
+            raise ArgumentError("staging_uri", self.staging_uri, "give a folder on Cloud Storage, gs://BUCKET/FOLDER")
+        for alias in self.aliases:
+            check_name(alias, "aliases")
+        check_labels(dict(self.labels))
+        for variable, value in self.environment.items():
+            if not isinstance(value, str) or redacted("secret", variable) == MASK:
+                fix = "give text, and no secret: whoever may see the model could read it"
+                raise ArgumentError("environment", {variable: MASK}, fix)
+        if self.shared_memory_mb < 0:
+            raise ArgumentError("shared_memory_mb", self.shared_memory_mb, "give megabytes, or 0")
+        if self.startup_seconds < 10:
+            raise ArgumentError("startup_seconds", self.startup_seconds, "give at least 10 seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VertexModel:
+    """A version of a model in the Model Registry.
+
+    Attributes:
+        resource: Resource name with the version, `projects/…/models/NAME@VERSION`.
+        name: Name of the model.
+        version: Its version, as Vertex AI counts.
+        fingerprint: SHA-256 of weights, configuration and tokenizer files.
+        uri: Where its files are, `gs://…`.
+    """
+
+    resource: str
+    name: str
+    version: str
+    fingerprint: str
+    uri: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata of its artifact; `resourceName` is what Google's own components read."""
+        return {
+            "platform": PLATFORM,
+            "resourceName": self.resource,
+            "name": self.name,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "artifact_uri": self.uri,
+        }
+
+
+def registered(metadata: Mapping[str, Any]) -> str:
+    """Resource name of the version in the metadata of an artifact, ours or of Google's own components.
+
+    Raises:
+        ArgumentError: It is no `google.VertexModel`.
+    """
+    name = str(metadata.get("resourceName", ""))
+    if "/models/" not in name:
+        fix = "give a model from register_vertex_model, or another google.VertexModel"
+        raise ArgumentError("registered", dict(metadata), fix)
+    return name
+
+
+def register(
+    model: str, predictions: Path | None, config: RegisterVertexModelConfig, patience: Patience | None = None
+) -> VertexModel:
+    """Registers a model as a version of the model of that name, which is made if there is none.
+
+    Registering the same model for the same container twice gives the same version.
+
+    Args:
+        model: Path or URI of a model folder.
+        predictions: The model's predictions from `evaluate`, whose metrics are shown beside the version; None
+            imports no evaluation.
+        config: Where to, and for which container.
+        patience: How long is waited; None takes the defaults.
+
+    Raises:
+        ArgumentError: An argument cannot be used, or the predictions are another model's.
+        DataError: A folder does not hold what it should.
+        HfpcError: Google Cloud refused or did not answer, or the model of that name was not made by this library.
+    """
+    record = _record(model)
+    assert record.model is not None
+    evaluation = None if predictions is None else vertex_evaluation.read(predictions, record.model.fingerprint)
+    uri = stage(model, record.model.fingerprint, config.staging_uri)
+    place = Place(project=config.project, location=config.location, patience=patience or Patience())
+    key = _key(record.model.fingerprint, uri, config)
+    with reaching(f"registering the model {config.name}"):
+        version = _ensure_version(place, config, _model(config, record, uri, key), key)
+        if evaluation is not None:
+            vertex_evaluation.ensure(place, f"{version.name}@{version.version_id}", evaluation)
+    return VertexModel(
+        resource=f"{version.name}@{version.version_id}",
+        name=config.name,
+        version=version.version_id,
+        fingerprint=record.model.fingerprint,
+        uri=uri,
+    )
+
+
+def stage(model: str, fingerprint: str, staging_uri: str) -> str:
+    """The `gs://` URI of a model's folder, copied under `staging_uri` once if it lies elsewhere.
+
+    Raises:
+        ArgumentError: It lies elsewhere and there is no `staging_uri`, or the store refused.
+    """
+    if model.startswith("gs://"):
+        return model.rstrip("/")
+    if model.startswith("/gcs/"):
+        return f"gs://{model.removeprefix('/gcs/').rstrip('/')}"
+    if not staging_uri:
+        fix = f"the model lies at {model}, which Vertex AI cannot read: give a folder on Cloud Storage"
+        raise ArgumentError("staging_uri", staging_uri, fix)
+    uri = f"{staging_uri.rstrip('/')}/{fingerprint}"
+    with storage.reaching(uri, "staging_uri"):
+        store, path = storage.filesystem(uri, "staging_uri")
+        if store.exists(f"{path}/{manifest.FILE_NAME}"):  # it is written last
+            return uri
+    with tempfile.TemporaryDirectory(prefix="hfpc-staging-") as scratch:
+        storage.upload(storage.local_folder(model, Path(scratch), "model"), uri, "staging_uri")
+    return uri
+
+
+def _record(model: str) -> Manifest:
+    """What a model folder in any store says of itself."""
+    if not storage.is_uri(model):
+        return manifest.read(Path(model), "model")
+    with storage.reaching(model, "model"), tempfile.TemporaryDirectory() as scratch:
+        store, path = storage.filesystem(model, "model")
+        store.get_file(f"{path.rstrip('/')}/{manifest.FILE_NAME}", f"{scratch}/{manifest.FILE_NAME}")
+        return manifest.read(Path(scratch), "model")
+
+
+def _key(fingerprint: str, uri: str, config: RegisterVertexModelConfig) -> str:
+    """What tells a version from the others: the model, and all that it takes to serve it."""
+    serving = [config.image or images.SERVING, dict(config.environment), config.shared_memory_mb, uri]
+    return hashlib.sha256(json.dumps([fingerprint, serving], sort_keys=True).encode()).hexdigest()[:40]
+
+
+def _model(config: RegisterVertexModelConfig, record: Manifest, uri: str, key: str) -> dict[str, Any]:
+    assert record.model is not None
+    health = {"http_get": {"path": HEALTH_ROUTE, "port": PORT}, "period_seconds": 10, "timeout_seconds": 5}
+    container: dict[str, Any] = {
+        "image_uri": config.image or images.SERVING,
+        "env": [{"name": name, "value": value} for name, value in sorted(config.environment.items())],
+        "ports": [{"container_port": PORT}],
+        "predict_route": PREDICT_ROUTE,
+        "health_route": HEALTH_ROUTE,
+        "startup_probe": {**health, "failure_threshold": -(-config.startup_seconds // 10)},
+        "health_probe": health,
+    }
+    if config.shared_memory_mb:
+        container["shared_memory_size_mb"] = config.shared_memory_mb
+    return {
+        "display_name": config.name,
+        "version_description": f"{record.task}, fine-tuned from {redacted(record.model.base_model)}"[:500],
+        "artifact_uri": uri,
+        "container_spec": container,
+        "labels": {**config.labels, **MANAGED, "hfpc-fingerprint": record.model.fingerprint[:40]},
+        "version_aliases": list(dict.fromkeys([f"hfpc-{key}", *config.aliases])),
+    }
+
+
+def _ensure_version(place: Place, config: RegisterVertexModelConfig, model: dict[str, Any], key: str) -> Any:
+    """The version with that key, which an alias of its own finds; aliases move to it.
+
+    An alias, unlike a label, is looked up by name: a list may not show yet what was just made.
+    """
+    name = f"{place.parent}/models/{config.name}"
+
+    def find() -> Any:
+        return place.found(place.models.get_model, {"name": f"{name}@hfpc-{key}"})
+
+    def make() -> None:
+        parent = place.found(place.models.get_model, {"name": name})
+        if parent is not None and not is_ours(parent):
+            raise HfpcError(f"{name} was not made by this library: give another name")
+        target = {"model_id": config.name} if parent is None else {"parent_model": name}
+        request = {"parent": place.parent, "model": model, **target}
+        place.wait(place.models, place.models.upload_model(request=request, retry=None, timeout=place.patience.call))
+
+    version = place.ensure(find, make)
+    missing = [alias for alias in config.aliases if alias not in version.version_aliases]
+    if missing:
+        request = {"name": f"{name}@{version.version_id}", "version_aliases": missing}
+        version = place.ask(place.models.merge_version_aliases, request)
+    return version
