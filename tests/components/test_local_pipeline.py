@@ -51,7 +51,7 @@ def test_every_component_runs_on_the_second_task(tmp_path, home, base_model):
 
     tasks = {task.component.replace("-", "_"): task for task in done.tasks}
     assert {name: task.error for name, task in tasks.items() if task.state != "succeeded"} == {}
-    assert set(tasks) == set(components.__all__)
+    assert set(tasks) == {name for name in components.__all__ if "sagemaker" not in name and "vertex" not in name}
     assert tasks["compare_models"].outputs["decision"] == "promote"
     assert done.metrics["evaluate/entity_f1"] > 0.9
     assert done.metrics["batch_predict/rows"] == len(rows)
