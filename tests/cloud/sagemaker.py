@@ -23,8 +23,9 @@ from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
 from tests.cloud.faults import Faults, Kind
-from tests.cloud.sagemaker_control import Control, Refusal
+from tests.cloud.sagemaker_control import Control
 from tests.cloud.sagemaker_invocations import Invocations
+from tests.cloud.sagemaker_refusal import Refusal
 
 INVOCATION = re.compile(
     r"/endpoints/(?P<name>[^/]+)/(?P<way>invocations|invocations-response-stream|async-invocations)"

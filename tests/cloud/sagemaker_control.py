@@ -5,7 +5,6 @@ taken are refused, a client token gives the same package again, endpoints are ch
 containers are not healthy, or during which an alarm is raised, is rolled back.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,32 +14,13 @@ import httpx
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sagemaker.models import sagemaker_backends
-from werkzeug import Response
+
+from tests.cloud import sagemaker_transforms
+from tests.cloud.sagemaker_refusal import Refusal
 
 REGION = "us-east-1"
 Content = dict[str, Any]
 Forward = Callable[[], Content]
-
-
-class Refusal(Exception):
-    """An error that a client is to see.
-
-    Args:
-        code: E.g. "ValidationException".
-        message: Its text.
-        answer: What to answer instead, if that is known already.
-    """
-
-    def __init__(self, code: str, message: str, answer: Response | None = None, status: int = 400, **more: Any) -> None:
-        super().__init__(message)
-        self._code, self._status, self._answer = code, status, answer
-        self._content = {"__type": code, "message": message, "Message": message, **more}
-
-    def response(self) -> Response:
-        if self._answer is not None:
-            return self._answer
-        body = json.dumps(self._content)
-        return Response(body, self._status, {"x-amzn-errortype": self._code}, content_type="application/json")
 
 
 @dataclass
@@ -71,6 +51,7 @@ class Control:
         steps: How often an endpoint is described as being changed before the change is done; 0 does it at once.
         updates: The `UpdateEndpoint` requests that were accepted.
         misuses: What a careful client does not do, e.g. deleting the configuration of an endpoint that serves.
+        jobs: Name to transform job.
         tags: Repository in the registry of AWS's own images to the tags in it.
     """
 
@@ -83,6 +64,7 @@ class Control:
         self.steps = 0
         self.updates: list[Content] = []
         self.misuses: list[str] = []
+        self.jobs: dict[str, sagemaker_transforms.Job] = {}
         self.tags: dict[str, list[str]] = {}
         self._endpoints: dict[str, _Endpoint] = {}
         self._tokens: dict[str, Content] = {}
@@ -202,6 +184,43 @@ class Control:
         known.status, known.left = "Deleting", self.steps
         self._advance(name)
         return {}
+
+    # Batch transform
+
+    def CreateTransformJob(self, body: Content, forward: Forward) -> Content:
+        name = body["TransformJobName"]
+        answer = self._unless_there(self.jobs, name, "transform job", forward)
+        job = self.jobs[name] = sagemaker_transforms.Job(body, self.steps)
+        if job.left == 0:
+            self._transform(job)
+        return answer
+
+    def DescribeTransformJob(self, body: Content, forward: Forward) -> Content:
+        job, answer = self.jobs.get(body["TransformJobName"]), forward()
+        if job is None:
+            return answer
+        if job.status == "InProgress":
+            job.left -= 1
+            if job.left <= 0:
+                self._transform(job)
+        answer["TransformJobStatus"] = job.status
+        if job.reason:
+            answer["FailureReason"] = job.reason
+        return _pruned(answer)
+
+    def StopTransformJob(self, body: Content, forward: Forward) -> Content:
+        job = self.jobs.get(body["TransformJobName"])
+        if job is None or job.status != "InProgress":
+            raise Refusal("ValidationException", "The request was rejected because the job is not running.")
+        job.status = "Stopped"
+        return {}
+
+    def _transform(self, job: sagemaker_transforms.Job) -> None:
+        image = self.backend.describe_model(job.request["ModelName"]).primary_container["Image"]
+        if image not in self._containers:
+            job.status, job.reason = "Failed", "AlgorithmError: the container did not pass the ping health check"
+            return
+        sagemaker_transforms.run(job, self._containers[image])
 
     def serving(self, name: str) -> str:
         """Name of the configuration that an endpoint answers by; "" where it does not."""

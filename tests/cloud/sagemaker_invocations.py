@@ -5,10 +5,11 @@ from typing import Any
 
 import httpx
 from moto.core import DEFAULT_ACCOUNT_ID
-from moto.s3.models import s3_backends
 from werkzeug import Request, Response
 
-from tests.cloud.sagemaker_control import Control, Refusal
+from tests.cloud.sagemaker_control import Control
+from tests.cloud.sagemaker_refusal import Refusal
+from tests.cloud.sagemaker_transforms import read, write
 
 FORWARDED = ("accept", "content-type", "x-amzn-sagemaker-custom-attributes")
 
@@ -67,22 +68,6 @@ class Invocations:
             headers["content-type"] = content_type
         asked = f"{self._containers[image]}/invocations"
         return httpx.post(asked, content=body, headers=headers, timeout=60, trust_env=False)
-
-
-def read(uri: str) -> bytes:
-    """The content of an object of this machine's S3."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    found = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].get_object(bucket, key)
-    if found is None:
-        raise Refusal("ValidationError", f"Could not find {uri}.")
-    content: bytes = found.value
-    return content
-
-
-def write(uri: str, content: bytes) -> None:
-    """Makes an object of this machine's S3."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket, key, content)
 
 
 def _model_error(answer: httpx.Response) -> Refusal:
