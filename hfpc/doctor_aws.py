@@ -55,7 +55,7 @@ def _own_image(region: str) -> Iterator[Finding]:
         own = sagemaker_images.choose(task="text-classification", region=region, image=sagemaker_images.HFPC).image
     except HfpcError:
         fix = "needed for optimized models only: copy it there and set HFPC_IMAGE_REPOSITORY"
-        yield Finding(what=what, found=f"{images.CPU} is not in ECR in {region}", level="note", fix=fix)
+        yield Finding(what=what, found=f"{images.SERVING} is not in ECR in {region}", level="note", fix=fix)
         return
     host, _, path = own.partition("/")
     repository, _, tag = path.partition(":")

@@ -91,9 +91,9 @@ def test_our_image_is_looked_for(listed, tmp_path):
         [line] = [line for line in done.stdout.splitlines() if "our image in ECR" in line]
         return line
 
-    ecr.create_repository(repositoryName="team/hfpc-python-cpu")
+    ecr.create_repository(repositoryName="team/hfpc-serving-cpu")
     assert "cannot be seen" in printed() and "ImageNotFound" in printed()
     media_type = "application/vnd.docker.distribution.manifest.v2+json"
     manifest = json.dumps({"schemaVersion": 2, "mediaType": media_type, "layers": []})
-    ecr.put_image(repositoryName="team/hfpc-python-cpu", imageManifest=manifest, imageTag=__version__)
-    assert printed().endswith(f"{host}/team/hfpc-python-cpu:{__version__}")
+    ecr.put_image(repositoryName="team/hfpc-serving-cpu", imageManifest=manifest, imageTag=__version__)
+    assert printed().endswith(f"{host}/team/hfpc-serving-cpu:{__version__}")

@@ -272,7 +272,7 @@ def _container(row: Row, task: str, region: str, max_length: int) -> Container:
 def _hfpc(kind: Processor, region: str) -> Container:
     if kind != "cpu":
         raise ArgumentError("image", HFPC, f"our image computes on CPUs and the instance has {kind}: take e.g. ml.m7i")
-    own = _own(images.CPU, kind, region, argument="HFPC_IMAGE_REPOSITORY", shown=images.REPOSITORY)
+    own = _own(images.SERVING, kind, region, argument="HFPC_IMAGE_REPOSITORY", shown=images.REPOSITORY)
     return Container(
         family=HFPC,
         image=own.image,

@@ -138,5 +138,5 @@ def test_our_image_is_taken_from_the_repository_that_the_environment_names(tmp_p
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     family, image, *types = done.stdout.split()
-    assert family == "hfpc" and image.startswith(f"{repository}/hfpc-python-cpu:")
+    assert family == "hfpc" and image.startswith(f"{repository}/hfpc-serving-cpu:")
     assert types == ["application/json", "application/jsonlines", "text/csv"]
