@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from hfpc import __version__
@@ -184,8 +184,9 @@ def _resolver(role: str) -> Any:
     )
     from botocore.session import get_session
 
+    create = partial(get_session().create_client, region_name=_sts_region())
     fetcher = AssumeRoleWithWebIdentityCredentialFetcher(
-        get_session().create_client, _google_token, role, extra_args={"RoleSessionName": "hfpc"}
+        create, _google_token, role, extra_args={"RoleSessionName": "hfpc"}
     )
     credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, _METHOD)
 
@@ -208,8 +209,9 @@ def _async_session(role: str) -> Any:
     )
     from aiobotocore.session import AioSession
 
+    create = partial(AioSession().create_client, region_name=_sts_region())
     fetcher = AioAssumeRoleWithWebIdentityCredentialFetcher(
-        AioSession().create_client, _google_token, role, extra_args={"RoleSessionName": "hfpc"}
+        create, _google_token, role, extra_args={"RoleSessionName": "hfpc"}
     )
     credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, _METHOD)
 
@@ -222,6 +224,14 @@ def _async_session(role: str) -> Any:
     own = AioSession()
     own.register_component("credential_provider", AioCredentialResolver([Provider()]))
     return own
+
+
+def _sts_region() -> str:
+    """Where a role is taken on: botocore does not read `AWS_REGION`, and files on S3 can be read without a region."""
+    try:
+        return region()
+    except ArgumentError:
+        return "us-east-1"
 
 
 def _google_token() -> str:

@@ -49,6 +49,18 @@ def test_keys_of_the_environment_are_used(amazon):
     assert amazon.callers == {"test"}
 
 
+def test_the_role_of_a_kubernetes_service_account_is_taken_on(on_vertex, monkeypatch, tmp_path):
+    """IRSA: the cluster writes a token, and names the role."""
+    from tests.cloud.identity_tokens import token
+
+    file = tmp_path / "token"
+    file.write_text(token(iss="https://oidc.eks.example", sub="system:serviceaccount:ml:trainer", exp=2**40))
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(file))
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE.format("irsa"))
+    assert "assumed-role/irsa/" in aws.client("sts").get_caller_identity()["Arn"]
+    assert [claims["sub"] for claims in on_vertex.identities] == ["system:serviceaccount:ml:trainer"]
+
+
 def test_a_google_service_account_takes_on_a_role(on_vertex, monkeypatch):
     from tests.cloud.identity_tokens import UNIQUE_ID
 

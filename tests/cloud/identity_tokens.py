@@ -22,8 +22,8 @@ class _Tokens(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
         audience = _claims(asked["assertion"][0])["target_audience"]
-        token = _token(iss="https://accounts.google.com", aud=audience, sub=UNIQUE_ID, exp=int(time.time()) + 3600)
-        content = json.dumps({"id_token": token}).encode()
+        given = token(iss="https://accounts.google.com", aud=audience, sub=UNIQUE_ID, exp=int(time.time()) + 3600)
+        content = json.dumps({"id_token": given}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -40,7 +40,8 @@ def _claims(token: str) -> dict[str, Any]:
     return claims
 
 
-def _token(**claims: Any) -> str:
+def token(**claims: Any) -> str:
+    """A token with these claims, and a signature that is none."""
     parts = ({"alg": "RS256", "typ": "JWT"}, claims, "signature")
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
 

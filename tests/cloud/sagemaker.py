@@ -119,7 +119,7 @@ class SageMaker:
         asked = parse_qs(_body(environ).decode())
         payload = asked["WebIdentityToken"][0].split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        if claims["iss"] != "https://accounts.google.com" or claims["exp"] < time.time():
+        if not claims["iss"].startswith("https://") or claims["exp"] < time.time():
             text = "<Error><Code>InvalidIdentityToken</Code><Message>The token is not valid.</Message></Error>"
             refused = Response(f"<ErrorResponse>{text}</ErrorResponse>", 400, content_type="text/xml")
             raise Refusal("", "", refused)
