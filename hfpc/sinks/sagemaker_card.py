@@ -11,6 +11,7 @@ from hfpc.manifest import Manifest
 
 _LONGEST_TEXT = 1024
 _LONGEST_FACT = 256
+_MOST_METRICS = 200  # a card may have 100,000 characters
 _NOT_IN_FACTS = re.compile(r"[^\w .:/=+@-]+")
 
 
@@ -83,7 +84,7 @@ def _evaluation(split: str, metrics: Mapping[str, float], data: str) -> dict[str
         {"name": name.partition("/")[2], "type": "number", "value": value}
         for name, value in sorted(metrics.items())
         if name.partition("/")[0] == split
-    ]
+    ][:_MOST_METRICS]
     observation = f"Measured on the {split} split" + (f" of the data with fingerprint {data}" if data else "")
     return {
         "name": split,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import uuid
 from collections.abc import Mapping
@@ -178,7 +179,8 @@ def register(model: str, predictions: Path | None, config: RegisterSagemakerMode
     region = aws.region(config.region)
     found = record(model)
     assert found.model is not None
-    metrics = {**found.model.metrics, **_metrics(predictions, found.model.fingerprint)}
+    measured = {**found.model.metrics, **_metrics(predictions, found.model.fingerprint)}
+    metrics = {name: value for name, value in measured.items() if math.isfinite(value)}  # JSON knows no others
     container = sagemaker_images.choose(
         task=found.task,
         region=region,

@@ -66,7 +66,7 @@ class StagedModel:
         uri: Its folder, with a slash at the end, or its archive.
         form: Which of both it is.
         fingerprint: The model's fingerprint.
-        uploaded: Bytes sent now; 0 where everything was there.
+        uploaded: Bytes of its files that were sent now; 0 where everything was there.
     """
 
     uri: str

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from hfpc.manifest import Manifest, ModelRecord
@@ -33,9 +34,9 @@ def save(folder):
     Manifest(kind="model", task="text-classification", model=record).write(folder)
 
 
-def peak(folder, form, drain):
+def peak(folder, form, drain, **settings):
     """Bytes of resident memory that staging took at most."""
-    environment = {**os.environ, **ENVIRONMENT, "AWS_ENDPOINT_URL": drain.url}
+    environment = {**os.environ, **ENVIRONMENT, "AWS_ENDPOINT_URL": drain.url, **settings}
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(folder), form], env=environment, capture_output=True, text=True
     )
@@ -54,6 +55,26 @@ def test_two_gigabytes_as_a_folder(tmp_path, capsys):
     assert drain.received == 2 * GIB + (tmp_path / "hfpc.json").stat().st_size
     assert drain.wrong == []
     assert [path.rpartition("/")[2] for path in drain.completed] == ["weights.bin", "hfpc.json"]
+    assert used < MOST
+
+
+def test_a_model_on_google_cloud_storage(tmp_path, gcs, capsys):
+    """Vertex AI leaves models there; the file is larger than the memory that may be used."""
+    with (tmp_path / "weights.bin").open("wb") as weights:
+        weights.truncate(GIB // 2)
+    save(tmp_path)
+    httpx.post(f"{gcs}/storage/v1/b?project=test", json={"name": "large"}, trust_env=False)
+    for name in ("weights.bin", "hfpc.json"):
+        place = f"{gcs}/upload/storage/v1/b/large/o?uploadType=media&name=run/{name}"
+        with (tmp_path / name).open("rb") as content:
+            assert httpx.post(place, content=content, timeout=300, trust_env=False).is_success
+    environment = {"STORAGE_EMULATOR_HOST": gcs, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
+    with S3Drain().serve() as drain:
+        used = peak("gs://large/run", "folder", drain, **environment)
+    with capsys.disabled():
+        print(f"\n512 MiB from Google Cloud Storage: {drain.received} bytes, peak {used >> 20} MiB")
+    assert drain.received == GIB // 2 + (tmp_path / "hfpc.json").stat().st_size
+    assert drain.wrong == []
     assert used < MOST
 
 

@@ -1,12 +1,14 @@
 """Registering with a SageMaker on this machine; the official client, real files."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 
 from hfpc import aws, manifest, registry
 from hfpc.errors import ArgumentError, HfpcError
-from hfpc.manifest import Manifest, PredictionsRecord
+from hfpc.manifest import Manifest, OptimizationRecord, PredictionsRecord
 from hfpc.sinks.sagemaker_register import RegisterSagemakerModelConfig, register, registered
 from tests.cloud.faults import KINDS
 
@@ -96,6 +98,44 @@ def test_the_same_model_gives_the_same_package_and_another_container_gives_anoth
     archive = register(str(model), None, config(form="archive"))
     assert archive.version == "3" and archive.model_data.endswith("/model.tar.gz")
     assert len(packages()) == 3 and groups() == [GROUP]
+
+
+def test_a_package_is_found_among_many(bucket, model):
+    first = register(str(model), None, config())
+    client = aws.client("sagemaker")
+    for _ in range(120):
+        client.create_model_package(ModelPackageGroupName=GROUP)
+    bucket.faults.clear()
+    assert register(str(model), None, config()) == first
+    assert bucket.faults.calls.count("ListModelPackages") == 2
+    assert "CreateModelPackage" not in bucket.faults.calls
+
+
+def test_a_language_model_is_registered_for_vllm(bucket, language_model):
+    """A plain folder, as Transformers saves it."""
+    given = register(str(language_model), None, config(instance="ml.g5.xlarge"))
+    assert (given.family, given.processor, given.task) == ("vllm", "gpu", "text-generation")
+    assert given.ami and given.environment == {"SM_VLLM_MODEL": "/opt/ml/model"}
+    [package] = packages()
+    assert package["Task"] == "TEXT_GENERATION" and "ModelMetrics" not in package
+
+
+def test_a_model_that_only_our_server_computes_needs_our_image(bucket, model, tmp_path):
+    copy = tmp_path / "optimized"
+    shutil.copytree(model, copy)
+    kept = OptimizationRecord(
+        kept="onnxruntime-int8", backend="onnxruntime", precision="int8", file="", candidates=[], machine={}
+    )
+    replace(manifest.read(copy), optimization=kept).write(copy)
+    bucket.faults.clear()
+    with pytest.raises(ArgumentError, match="HFPC_IMAGE_REPOSITORY="):
+        register(str(copy), None, config())
+    with pytest.raises(ArgumentError, match="runs in our image only"):
+        register(str(copy), None, config(image="huggingface"))
+    assert bucket.faults.calls == []
+    assert register(str(copy), None, config(image=ECR)).image == ECR
+    card = json.loads(packages()[0]["ModelCard"]["ModelCardContent"])
+    assert card["additional_information"]["custom_details"]["optimized"] == "onnxruntime-int8 (int8)"
 
 
 def test_what_people_decided_about_a_package_stays(bucket, model):
