@@ -10,7 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 import hfpc
-from hfpc.errors import ArgumentError, HfpcError
+from hfpc import cli_values, cloud_cli
+from hfpc.errors import HfpcError
 
 
 class _Group(TyperGroup):
@@ -22,7 +23,7 @@ class _Group(TyperGroup):
         except HfpcError as error:
             from rich.text import Text
 
-            _console(stderr=True).print(Text(str(error), style="bold red"), soft_wrap=True)
+            cli_values.console(stderr=True).print(Text(str(error), style="bold red"), soft_wrap=True)
             raise typer.Exit(1) from None
 
 
@@ -58,7 +59,7 @@ def list_() -> None:
     """List the components and pipelines."""
     from hfpc.console import tables
 
-    tables.print_catalog(_console())
+    tables.print_catalog(cli_values.console())
 
 
 @app.command()
@@ -66,7 +67,7 @@ def describe(name: Annotated[str, typer.Argument(help="Name of a component or pi
     """Show the inputs and outputs of a component or pipeline."""
     from hfpc.console import tables
 
-    tables.print_description(_console(), name.replace("-", "_"))
+    tables.print_description(cli_values.console(), name.replace("-", "_"))
 
 
 @app.command("compile")
@@ -114,12 +115,12 @@ def run(
     from hfpc.console import run_view
     from hfpc.submit import local
 
-    parameters = {**(_parameters_in(params) if params else {}), **dict(map(_setting, settings or []))}
+    parameters = cli_values.parameters(params, settings)
     if dry_run:
         for step in local.plan(pipeline, parameters).steps:
             print(step.name)
         return
-    console = _console()
+    console = cli_values.console()
     interrupted = False
     with run_view.view(console) as view:
         last = view.last
@@ -149,9 +150,9 @@ def runs(
         content = [dataclasses.asdict(each) for each in found]
         print(json.dumps(content[0] if run else content, indent=2))
     elif run:
-        tables.print_run(_console(), found[0])
+        tables.print_run(cli_values.console(), found[0])
     elif found:
-        tables.print_runs(_console(), found)
+        tables.print_runs(cli_values.console(), found)
     else:
         print("no runs yet; start one with: hfpc run finetune_local")
 
@@ -176,7 +177,7 @@ def predict(
         for text, response in zip(inputs, responses, strict=True):
             print(json.dumps({"inputs": text, "response": response}, ensure_ascii=False))
     else:
-        predictions.print_predictions(_console(), inputs, responses)
+        predictions.print_predictions(cli_values.console(), inputs, responses)
 
 
 @app.command()
@@ -250,7 +251,7 @@ def models(registry: Registry = "") -> None:
 
     versions = hfpc.registry.versions(registry)
     if versions:
-        tables.print_models(_console(), versions)
+        tables.print_models(cli_values.console(), versions)
     else:
         print(f"no models in {hfpc.registry.folder(registry)} yet; hfpc run finetune_local makes one")
 
@@ -270,39 +271,17 @@ def doctor(
         from hfpc import doctor_aws
 
         found += doctor_aws.examine()
-    diagnosis.print_findings(_console(), found)
+    diagnosis.print_findings(cli_values.console(), found)
     if any(finding.level == "problem" for finding in found):
         raise typer.Exit(1)
+
+
+cloud_cli.register(app)
 
 
 def main() -> None:
     """The console script `hfpc`."""
     app(prog_name="hfpc")
-
-
-def _console(*, stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE, e.g. epochs=1", param_hint="--set")
-    return name, value
-
-
-def _parameters_in(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(file.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArgumentError("params", str(file), f"it is not YAML ({error})") from error
-    if not isinstance(content, dict):
-        raise ArgumentError("params", str(file), "give a file of `name: value` lines")
-    return content
 
 
 if __name__ == "__main__":

@@ -1,0 +1,160 @@
+"""The commands of `hfpc` that run pipelines on a cloud."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hfpc import cli_values
+from hfpc.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from hfpc.submit.vertex import Submitted
+    from hfpc.submit.vertex_run import VertexRun
+
+Pipeline = Annotated[str, typer.Argument(help="A pipeline's name, a compiled .yaml, or file.py:function.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter; may be given many times.")
+]
+Params = Annotated[
+    Path | None, typer.Option(help="YAML file of parameters; --set goes first.", exists=True, dir_okay=False)
+]
+Project = Annotated[str, typer.Option(help="Google Cloud project. Default: $GOOGLE_CLOUD_PROJECT.")]
+Location = Annotated[str, typer.Option(help="Region, e.g. us-central1. Default: $GOOGLE_CLOUD_LOCATION.")]
+Root = Annotated[str, typer.Option(help="Folder of the artifacts, gs://BUCKET/…. Default: $HFPC_PIPELINE_ROOT.")]
+Account = Annotated[str, typer.Option(help="E-mail address of the service account that the tasks run as.")]
+Network = Annotated[str, typer.Option(help="Full name of a peered VPC network.")]
+Key = Annotated[str, typer.Option(help="Full name of a Cloud KMS key that encrypts what Vertex AI keeps.")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be given many times.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(submit)
+
+
+def submit(
+    pipeline: Pipeline,
+    to: Annotated[str, typer.Option(help="Where to run it: vertex.")] = "vertex",
+    project: Project = "",
+    location: Location = "",
+    pipeline_root: Root = "",
+    settings: Settings = None,
+    params: Params = None,
+    service_account: Account = "",
+    network: Network = "",
+    kms_key: Key = "",
+    labels: Labels = None,
+    cache: Annotated[
+        bool | None, typer.Option("--cache/--no-cache", help="For all tasks. Default: as each task has it.")
+    ] = None,
+    job_id: Annotated[
+        str, typer.Option(help="Id of the run; given again with the same content, nothing new starts.")
+    ] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Show the tasks until the run has ended.")] = False,
+    poll_seconds: Annotated[
+        float, typer.Option(envvar="HFPC_POLL_SECONDS", min=0.01, help="Seconds between two looks while waiting.")
+    ] = 10.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and submit nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    skip_preflight: Annotated[
+        bool, typer.Option("--skip-preflight", help="Do not look first for what would make the run fail.")
+    ] = False,
+) -> None:
+    """Run a pipeline on Vertex AI Pipelines."""
+    if to != "vertex":
+        raise ArgumentError("to", to, "give vertex")
+    from hfpc.submit import prepare, vertex
+    from hfpc.submit.vertex_submission import VertexSubmission
+
+    submission = prepare.prepare(
+        pipeline,
+        cli_values.parameters(params, settings),
+        VertexSubmission(
+            name="",
+            spec={},
+            parameters={},
+            project=project,
+            location=location,
+            pipeline_root=pipeline_root,
+            job_id=job_id,
+            service_account=service_account,
+            network=network,
+            kms_key=kms_key,
+            labels=dict(cli_values.pair(label, "--label", "team=search") for label in labels or []),
+            caching=cache,
+        ),
+    )
+    told = cli_values.console(stderr=as_json)
+    submitted = vertex.find(submission) if job_id else None
+    if submitted is None:
+        if not skip_preflight:
+            _look_first(told, submission)
+        if dry_run:
+            return _print_plan(submission, as_json)
+        submitted = vertex.submit(submission)
+    _line(told, f"{'submitted' if submitted.is_new else 'is submitted already'}: {submission.job_id}")
+    _line(told, submitted.console)
+    run = _wait(told, submitted, submission.location, poll_seconds) if wait else None
+    if as_json:
+        _print_json(submission.job_id, submitted, run)
+    if run and run.run.state != "succeeded":
+        raise typer.Exit(1)
+    return None
+
+
+def _look_first(console: Any, submission: Any) -> None:
+    """Prints what is wrong with a submission, and stops where that will make it fail."""
+    from hfpc.console import diagnosis
+    from hfpc.submit.preflight import preflight
+
+    findings = preflight(submission)
+    diagnosis.print_findings(console, [finding for finding in findings if finding.level != "ok"])
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _wait(console: Any, submitted: "Submitted", location: str, every: float) -> "VertexRun | None":
+    """Shows a run until it has ended; returns it as it is then."""
+    from hfpc.console import run_view, vertex_view
+    from hfpc.submit import vertex
+
+    last = None
+    try:
+        with run_view.view(console) as view:
+            for last in vertex.watch(submitted, location, every):
+                view(last.run, {})
+    except KeyboardInterrupt:
+        _line(console, f"no longer watching; the run goes on: {submitted.console}")
+        raise typer.Exit(130) from None
+    if last:
+        vertex_view.print_end(console, last, submitted.console)
+    return last
+
+
+def _print_plan(submission: Any, as_json: bool) -> None:
+    from hfpc.submit.graph import Graph
+
+    steps = [step.name for step in Graph(spec=submission.spec, parameters=submission.parameters).steps]
+    if as_json:
+        plan = {"job_id": submission.job_id, "parameters": submission.parameters, "tasks": steps}
+        print(json.dumps(plan, indent=2))
+    else:
+        print("\n".join(steps))
+
+
+def _print_json(job_id: str, submitted: "Submitted", run: "VertexRun | None") -> None:
+    content: dict[str, Any] = {"job_id": job_id, "name": submitted.name, "console": submitted.console}
+    if run:
+        content["state"] = run.state
+        content["error"] = run.run.error
+        content["tasks"] = {task.name: task.state for task in run.run.tasks}
+        content["errors"] = {task.name: task.error for task in run.run.tasks if task.error}
+    print(json.dumps(content, indent=2))
+
+
+def _line(console: Any, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

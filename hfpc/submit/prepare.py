@@ -1,0 +1,112 @@
+"""From what a caller names to a submission that is checked as far as this machine can."""
+
+import os
+import re
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from hfpc import google_cloud
+from hfpc.errors import ArgumentError, HfpcError
+from hfpc.submit.find import definition
+from hfpc.submit.graph import Graph, Spec
+from hfpc.submit.parameters import check, resolve
+from hfpc.submit.vertex_submission import VertexSubmission
+
+LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
+ROOT_VARIABLE = "HFPC_PIPELINE_ROOT"
+
+_JOB_ID = re.compile("[a-z][-a-z0-9]{0,127}")
+_LABEL_KEY = re.compile("[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile("[a-z0-9_-]{0,63}")
+_LOCATION = re.compile("[a-z]+-[a-z]+[0-9]+")
+
+
+def prepare(pipeline: str, given: dict[str, Any], submission: VertexSubmission) -> VertexSubmission:
+    """Compiles a pipeline for Vertex AI and checks everything that needs no question to Google Cloud.
+
+    Args:
+        pipeline: A name in `hfpc.pipelines`, a compiled YAML file, or `file.py:function`.
+        given: Parameter name to value or text. Where the pipeline has parameters `project` and `location` that are
+            not given, they are the submission's.
+        submission: Where and how to run it. Its name, spec and parameters are filled in here; so are project,
+            location, pipeline root and job id where they are "", the first three from the environment.
+
+    Raises:
+        ArgumentError: A parameter or an option cannot be used.
+        HfpcError: The pipeline has Kubernetes settings.
+    """
+    spec = spec_for_vertex(pipeline)
+    # A run is known by the pipeline's name in the spec: it is what Vertex AI lists, too.
+    name = spec["pipelineInfo"]["name"]
+    whole = replace(
+        submission,
+        name=name,
+        spec=spec,
+        project=google_cloud.project(submission.project),
+        location=submission.location or _from_environment("location", LOCATION_VARIABLES, "e.g. us-central1"),
+        pipeline_root=submission.pipeline_root
+        or _from_environment("pipeline_root", (ROOT_VARIABLE,), "e.g. gs://BUCKET/runs"),
+        job_id=submission.job_id or new_job_id(name),
+    )
+    check_options(whole)
+    return replace(whole, parameters=_parameters(whole, given))
+
+
+def spec_for_vertex(pipeline: str) -> Spec:
+    """The spec of a pipeline, where Vertex AI can load it.
+
+    Raises:
+        ArgumentError: There is no such pipeline.
+        HfpcError: It has Kubernetes settings.
+    """
+    from google.protobuf import json_format  # type: ignore[import-untyped]
+
+    found = definition(pipeline)
+    if found.platform_spec.platforms:
+        raise HfpcError(f"{pipeline} has Kubernetes settings, which Vertex AI does not load: leave them out")
+    spec: Spec = json_format.MessageToDict(found.pipeline_spec)
+    return spec
+
+
+def check_options(submission: VertexSubmission) -> None:
+    """Refuses what Vertex AI would refuse for its form alone.
+
+    Raises:
+        ArgumentError: Names the option.
+    """
+    if not _LOCATION.fullmatch(submission.location):
+        raise ArgumentError("location", submission.location, "give a region, e.g. us-central1")
+    if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]+(/.*)?", submission.pipeline_root):
+        raise ArgumentError("pipeline_root", submission.pipeline_root, "give a folder of a bucket, gs://BUCKET/…")
+    if not _JOB_ID.fullmatch(submission.job_id):
+        fix = "give at most 128 lower case letters, digits and '-', a letter first"
+        raise ArgumentError("job_id", submission.job_id, fix)
+    for key, value in submission.labels.items():
+        if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
+            fix = "give lower case letters, digits, '-' and '_', at most 63 a key and a value, a letter first in a key"
+            raise ArgumentError("label", f"{key}={value}", fix)
+
+
+def new_job_id(name: str) -> str:
+    """An id that no other run has: the pipeline's name, the time, and a few random digits."""
+    words = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:80]
+    words = words if words[:1].isalpha() else f"run-{words}".rstrip("-")
+    return f"{words}-{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(2)}"
+
+
+def _parameters(submission: VertexSubmission, given: dict[str, Any]) -> dict[str, Any]:
+    declared = submission.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    own = {"project": submission.project, "location": submission.location}
+    filled = {name: value for name, value in own.items() if name in declared and not given.get(name)}
+    values = resolve(submission.spec, {**given, **filled})
+    check(Graph(spec=submission.spec, parameters=values))
+    return values
+
+
+def _from_environment(option: str, variables: tuple[str, ...], example: str) -> str:
+    for variable in variables:
+        if found := os.environ.get(variable):
+            return found
+    raise ArgumentError(option, "", f"give it, {example}, here or in {variables[0]}")

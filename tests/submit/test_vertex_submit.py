@@ -1,0 +1,184 @@
+"""`hfpc submit` against a loopback Vertex AI, over both of its wires, and when calls go wrong."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from typer.testing import CliRunner
+
+from hfpc.cli import app
+from tests.cloud.google_fixtures import LOCATION, PROJECT
+
+pytest.importorskip("google.cloud.aiplatform_v1")
+
+PIPELINE = f"{Path(__file__).with_name('cloud_pipelines.py')}:toy_cloud"
+PARENT = f"projects/{PROJECT}/locations/{LOCATION}"
+BOTH = pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)
+WHERE = ["--project", PROJECT, "--location", LOCATION, "--pipeline-root", "gs://artifacts/runs"]
+
+
+def submit(*arguments, pipeline=PIPELINE, where=WHERE):
+    command = ["submit", pipeline, *where, "--skip-preflight", *arguments]
+    environment = {"COLUMNS": "200", "NO_COLOR": "1", "HFPC_POLL_SECONDS": "0.01"}
+    return CliRunner().invoke(app, command, env=environment)
+
+
+def jobs(google_cloud):
+    return {
+        name.rpartition("/")[2]: json_format.MessageToDict(job._pb)
+        for name, job in google_cloud.vertex.objects.items()
+        if "/pipelineJobs/" in name
+    }
+
+
+@BOTH
+def test_all_that_is_given_reaches_vertex(google_cloud):
+    key = f"{PARENT}/keyRings/ring/cryptoKeys/key"
+    network = "projects/123456/global/networks/inside"
+    done = submit(
+        *("--set", "rows=7", "--job-id", "toy-1", "--label", "team=search", "--no-cache"),
+        *("--service-account", "tasks@test.iam.gserviceaccount.com", "--network", network, "--kms-key", key),
+    )
+    assert done.exit_code == 0, done.output
+    page = f"https://console.cloud.google.com/vertex-ai/locations/{LOCATION}/pipelines/runs/toy-1?project={PROJECT}"
+    assert done.output.splitlines() == ["submitted: toy-1", page]
+    job = jobs(google_cloud)["toy-1"]
+    assert job["displayName"] == "toy-cloud"
+    assert job["serviceAccount"] == "tasks@test.iam.gserviceaccount.com"
+    assert (job["network"], job["encryptionSpec"]) == (network, {"kmsKeyName": key})
+    assert job["labels"].pop("hfpc-submission")
+    assert job["labels"] == {"team": "search"}
+    assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://artifacts/runs"
+    values = {"rows": 7.0, "rate": 0.5, "project": PROJECT, "location": LOCATION}
+    assert job["runtimeConfig"]["parameterValues"] == values
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    assert {name: task.get("cachingOptions") for name, task in tasks.items()} == {"prepare": {}, "learn": {}}
+    assert google_cloud.vertex.unknown_requests == []
+
+
+def test_defaults_come_from_the_environment_and_each_task_keeps_its_own_caching(google_cloud, monkeypatch):
+    monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", LOCATION)
+    monkeypatch.setenv("HFPC_PIPELINE_ROOT", "gs://artifacts/other")
+    done = submit("--set", "project=mine", "--json", where=[])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    [(job_id, job)] = jobs(google_cloud).items()
+    assert told["job_id"] == job_id and told["name"] == f"{PARENT}/pipelineJobs/{job_id}"
+    assert re.fullmatch(r"toy-cloud-\d{14}-[0-9a-f]{4}", job_id)
+    assert job["runtimeConfig"]["parameterValues"]["project"] == "mine"
+    caching = {name: task["cachingOptions"] for name, task in job["pipelineSpec"]["root"]["dag"]["tasks"].items()}
+    assert caching == {"prepare": {}, "learn": {"enableCache": True}}
+
+
+def test_a_compiled_file_is_submitted_as_it_is(google_cloud, tmp_path):
+    compiled = tmp_path / "toy.yaml"
+    assert CliRunner().invoke(app, ["compile", PIPELINE, "--output", str(compiled)]).exit_code == 0
+    assert submit("--job-id", "a", pipeline=str(compiled)).exit_code == 0
+    assert submit("--job-id", "b").exit_code == 0
+    found = jobs(google_cloud)
+    assert found["a"]["pipelineSpec"] == found["b"]["pipelineSpec"]
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["error", "timeout", "lost", "throttled"])
+def test_whatever_happens_to_the_call_there_is_one_run(google_cloud, kind):
+    google_cloud.vertex.faults.plan(0, kind, method="CreatePipelineJob")
+    done = submit("--job-id", "toy-1")
+    assert done.exit_code == 0, done.output
+    assert list(jobs(google_cloud)) == ["toy-1"]
+    # Asked again after every fault; after a lost answer the run is there, and is compared.
+    asked = ["CreatePipelineJob", "CreatePipelineJob", *(["GetPipelineJob"] if kind == "lost" else [])]
+    assert google_cloud.vertex.faults.calls == ["GetPipelineJob", *asked]
+
+
+@BOTH
+def test_the_same_submission_again_starts_nothing_and_another_is_refused(google_cloud):
+    assert submit("--job-id", "toy-1").exit_code == 0
+    again = submit("--job-id", "toy-1")
+    assert again.exit_code == 0 and "is submitted already: toy-1" in again.output
+    other = submit("--job-id", "toy-1", "--set", "rows=8")
+    assert other.exit_code == 1 and "job_id='toy-1': another run has this id" in other.output
+    assert google_cloud.vertex.faults.calls.count("CreatePipelineJob") == 2
+    assert jobs(google_cloud)["toy-1"]["runtimeConfig"]["parameterValues"]["rows"] == 10
+
+
+def test_a_service_that_stays_away_is_one_readable_line(google_cloud):
+    google_cloud.vertex.faults.plan(0, "error", times=99)
+    done = submit()
+    assert done.exit_code == 1
+    [line] = done.output.splitlines()
+    assert "submitting run toy-cloud-" in line and "Internal error encountered in CreatePipelineJob" in line
+    assert jobs(google_cloud) == {}
+
+
+@BOTH
+def test_waiting_shows_the_tasks_and_lost_answers_do_no_harm(google_cloud):
+    google_cloud.vertex.faults.plan(0, "lost", method="GetPipelineJob")
+    google_cloud.vertex.faults.plan(1, "error", method="GetPipelineJob")
+    done = submit("--wait", "--job-id", "toy-1")
+    assert done.exit_code == 0, done.output
+    lines = [line.split(" ", 1)[-1] for line in done.output.splitlines()]
+    assert "learn: succeeded" in " ".join(lines) and lines[-1].startswith("https://console")
+    assert done.output.splitlines()[-1].startswith("succeeded: ")
+
+
+@BOTH
+def test_a_failing_task_is_named_with_its_error(google_cloud):
+    google_cloud.vertex.outcome.failing_task = "learn"
+    google_cloud.vertex.outcome.error = "epochs=0: give a number\nabove 0"
+    done = submit("--wait", "--json", "--job-id", "toy-1")
+    assert done.exit_code == 1
+    told = json.loads(done.stdout)
+    assert told["state"] == "FAILED" and told["tasks"] == {"prepare": "succeeded", "learn": "failed"}
+    assert told["errors"] == {"learn": "epochs=0: give a number above 0"}
+    assert "learn: epochs=0: give a number above 0" in done.stderr.splitlines()
+
+
+def test_interrupted_while_waiting_it_says_that_the_run_goes_on(google_cloud):
+    command = [sys.executable, "-m", "hfpc.cli", "submit", PIPELINE, *WHERE, "--skip-preflight", "--wait"]
+    environment = {**os.environ, "HFPC_POLL_SECONDS": "600"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        for line in process.stdout:
+            if ": started" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(timeout=60) == 130
+    finally:
+        process.kill()
+        process.wait()
+    [job_id] = jobs(google_cloud)
+    assert f"the run goes on: https://console.cloud.google.com/vertex-ai/locations/{LOCATION}" in rest
+    assert job_id in rest and "CancelPipelineJob" not in google_cloud.vertex.faults.calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "rows=many"], "rows='many': give a whole number"),
+        (["--set", "row=1"], "did you mean rows?"),
+        (["--label", "Team=x"], "label='Team=x'"),
+        (["--job-id", "Toy"], "job_id='Toy'"),
+        (["--location", "america"], "location='america'"),
+        (["--pipeline-root", "s3://artifacts"], "pipeline_root='s3://artifacts'"),
+        (["--to", "moon"], "to='moon': give vertex"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_asked(google_cloud, arguments, told):
+    done = submit(*arguments)
+    assert done.exit_code == 1
+    assert told in done.output
+    assert google_cloud.vertex.faults.calls == []
+
+
+def test_a_dry_run_lists_the_tasks_and_submits_nothing(google_cloud):
+    done = submit("--dry-run")
+    assert done.exit_code == 0 and done.output.splitlines() == ["prepare", "learn"]
+    assert jobs(google_cloud) == {}
