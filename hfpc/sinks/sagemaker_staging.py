@@ -128,7 +128,8 @@ def stage(model: str, config: StagingConfig, region: str = "") -> StagedModel:
         region: AWS region; "" means the environment's.
 
     Raises:
-        ArgumentError: An argument cannot be used, or the store that `model` is in refused.
+        ArgumentError: An argument cannot be used, there is no such bucket in the region, or the store that `model` is
+            in refused.
         DataError: `model` is not a model folder of this library.
         ModelError: It is a plain model that is for no task of this library.
         HfpcError: S3 refused.
@@ -140,6 +141,7 @@ def stage(model: str, config: StagingConfig, region: str = "") -> StagedModel:
     root = f"{prefix}/{fingerprint}".lstrip("/")
     with storage.reaching(model, "model"), aws.reaching(f"staging the model to {config.uri}"):
         place = _Place(aws.client("s3", region), bucket, config.kms_key)
+        place.check(config.uri, aws.region(region))
         if config.form == "archive":
             key = f"{root}/{ARCHIVE}"
             sent = 0 if key in place.sizes(key) else _send_archive(place, key, _sources(model))
@@ -168,6 +170,18 @@ class _Place:
         self._client, self._bucket = client, bucket
         encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
         self._arguments = {"ChecksumAlgorithm": "CRC32", **encryption}
+
+    def check(self, uri: str, region: str) -> None:
+        """Raises ArgumentError unless SageMaker in this region can read from the bucket."""
+        try:
+            where = self._client.head_bucket(Bucket=self._bucket).get("BucketRegion", region)
+        except Exception as error:
+            if aws.code(error) not in ("404", "NoSuchBucket"):
+                raise
+            raise ArgumentError("staging", uri, f"there is no such bucket: make one in {region}") from error
+        if where != region:
+            fix = f"SageMaker in {region} reads from buckets of {region} only, and this one is in {where}"
+            raise ArgumentError("staging", uri, fix)
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Key to size of what is there."""

@@ -62,6 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     taker: S3Drain
 
+    def do_HEAD(self) -> None:
+        self._send("", **{"x-amz-bucket-region": "us-east-1"})
+
     def do_GET(self) -> None:
         self._send(f"{XML}<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
 

@@ -193,9 +193,8 @@ def test_what_cannot_be_used_is_refused_before_any_call(settings, said):
 
 
 def test_a_bucket_that_is_not_there_is_named(amazon, model):
-    with pytest.raises(HfpcError, match=r"staging the model to s3://models/staged failed: .*NoSuchBucket") as caught:
+    with pytest.raises(ArgumentError, match="staging='s3://models/staged': there is no such bucket"):
         register(str(model), None, config())
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("method", ["CreateModelPackage", "ListModelPackages", "S3.PUT"])

@@ -168,6 +168,20 @@ def test_a_source_that_breaks_off_leaves_nothing_that_looks_whole(s3, large, tmp
     assert not [key for key in objects(s3) if key.endswith(("hfpc.json", ".tar.gz"))]
 
 
+def test_a_bucket_that_sagemaker_cannot_read_is_refused_before_anything_is_sent(amazon, s3, large):
+    elsewhere = {"LocationConstraint": "eu-west-1"}
+    aws.client("s3", "eu-west-1").create_bucket(Bucket="irish", CreateBucketConfiguration=elsewhere)
+    amazon.faults.clear()
+    with pytest.raises(
+        ArgumentError, match=r"SageMaker in us-east-1 reads from buckets of us-east-1 only.*in eu-west-1"
+    ):
+        stage(str(large), StagingConfig(uri="s3://irish/a"))
+    with pytest.raises(ArgumentError, match="staging='s3://nothing/a': there is no such bucket"):
+        stage(str(large), StagingConfig(uri="s3://nothing/a"))
+    assert uploads(amazon) == []
+    assert stage(str(large), StagingConfig(uri="s3://irish/a"), "eu-west-1").uploaded > LARGE
+
+
 def test_what_is_no_model_is_refused(s3, tmp_path):
     with pytest.raises(DataError, match=r"has no hfpc\.json"):
         stage(str(tmp_path), StagingConfig(uri=PLACE))
