@@ -171,10 +171,10 @@ def processor(instance: str, argument: str = "instance") -> Processor:
     if found is None:
         raise ArgumentError(argument, instance, "name an instance type of SageMaker, e.g. ml.m5.xlarge")
     kind, options = found["kind"], found["options"]
-    if "g" in options.partition("-")[0]:
+    if "g" in options.partition("-")[0] or "-gb" in options:
         raise ArgumentError(argument, instance, "it has an ARM processor and the images are for x86: take e.g. ml.m7i")
-    if (kind, found["generation"]) == ("inf", "1"):
-        raise ArgumentError(argument, instance, "no supported image runs on it: take ml.inf2")
+    if (kind, found["generation"]) == ("inf", "1") or kind == "dl":
+        raise ArgumentError(argument, instance, "no image of the table uses its accelerator: take ml.inf2 or ml.g6")
     return _KINDS.get(kind, "cpu")
 
 

@@ -34,7 +34,7 @@ def test_an_instance_that_runs_no_image_of_the_table_is_refused(instance):
 
 
 def test_every_instance_type_of_sagemaker_is_understood():
-    """The client knows them all; ours are x86 with anything, so only ARM and the first Inferentia are refused."""
+    """The client knows them all; ours are x86 with anything, so only ARM, Gaudi and the first Inferentia are refused."""
     session = pytest.importorskip("botocore.session")
     types = session.get_session().get_service_model("sagemaker").shape_for("ProductionVariantInstanceType").enum
     refused = set()
@@ -44,8 +44,24 @@ def test_every_instance_type_of_sagemaker_is_understood():
         except ArgumentError:
             refused.add(instance.split(".")[1])
     assert len(types) > 200
-    assert refused <= {"inf1", "c6g", "c6gd", "c6gn", "c7g", "c8g", "m6g", "m6gd", "m8g", "r6g", "r6gd", "r7gd", "r8g"}
-    assert {"c7g", "m6g", "r8g", "inf1"} <= refused
+    assert refused <= {
+        "dl1",
+        "inf1",
+        "p6e-gb200",
+        "c6g",
+        "c6gd",
+        "c6gn",
+        "c7g",
+        "c8g",
+        "m6g",
+        "m6gd",
+        "m8g",
+        "r6g",
+        "r6gd",
+        "r7gd",
+        "r8g",
+    }
+    assert {"c7g", "m6g", "r8g", "inf1", "p6e-gb200"} <= refused
 
 
 def test_classifiers_run_in_the_container_of_hugging_face():
