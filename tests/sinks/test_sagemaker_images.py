@@ -34,7 +34,7 @@ def test_an_instance_that_runs_no_image_of_the_table_is_refused(instance):
 
 
 def test_every_instance_type_of_sagemaker_is_understood():
-    """The client knows them all; ours are x86 with anything, so only ARM, Gaudi and the first Inferentia are refused."""
+    """The client knows them all; only ARM, Gaudi and the first Inferentia are refused."""
     session = pytest.importorskip("botocore.session")
     types = session.get_session().get_service_model("sagemaker").shape_for("ProductionVariantInstanceType").enum
     refused = set()
