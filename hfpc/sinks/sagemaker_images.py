@@ -129,7 +129,11 @@ ROWS = (
         ami="al2023-ami-sagemaker-inference-gpu-4-1",  # the one with CUDA 13
     ),
 )
-"""Of rows that differ in their version only, the first is taken where none is asked for."""
+"""Of rows that differ in their version only, the first is taken where none is asked for.
+
+Rows with Transformers 4 load what Transformers 5 saved unless its tokenizer is of the generic class
+`TokenizersBackend`, which Transformers 4 does not know.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
