@@ -133,7 +133,7 @@ class Place:
         else:
             raise EndpointError(f"{raw.name} was not done after {self.patience.total:g} seconds")
         if raw.HasField("error"):
-            raise EndpointError(f"Vertex AI could not do it: {raw.error.message}")
+            raise EndpointError(f"Vertex AI could not do it: {' '.join(raw.error.message.split())}")
         return raw
 
     def _poll(self, client: Any, name: str) -> Any:

@@ -13,6 +13,8 @@ _SCHEMA_OF_TASK = {
     "text-classification": f"{_SCHEMAS}/classification_metrics_1.0.0.yaml",
     "token-classification": f"{_SCHEMAS}/text_extraction_metrics_1.0.0.yaml",
 }
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """An evaluation: its name beside the version, the schema of its metrics, and the metrics in that schema."""

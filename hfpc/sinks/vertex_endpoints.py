@@ -1,0 +1,262 @@
+"""Vertex AI endpoints: deploying a registered model, asking it, and taking it away again."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hfpc.errors import ArgumentError, EndpointError
+from hfpc.sinks import vertex_rollout
+from hfpc.sinks.patience import Patience
+from hfpc.sinks.vertex_calls import MANAGED, Place, check_name, is_ours, reaching
+from hfpc.sinks.vertex_models import PLATFORM
+
+_RESOURCE = re.compile("projects/([^/]+)/locations/([^/]+)/(models|endpoints)/([^/@]+)(@[^/]+)?")
+_ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com")
+_MACHINES = {
+    "NVIDIA_L4": ("g2-",),
+    "NVIDIA_TESLA_A100": ("a2-highgpu-", "a2-megagpu-"),
+    "NVIDIA_A100_80GB": ("a2-ultragpu-",),
+    "NVIDIA_H100_80GB": ("a3-",),
+    "NVIDIA_TESLA_T4": ("n1-",),
+    "NVIDIA_TESLA_V100": ("n1-",),
+    "NVIDIA_TESLA_P4": ("n1-",),
+    "NVIDIA_TESLA_P100": ("n1-",),
+}
+"""Accelerator to the machine families that it is in.
+Source: https://cloud.google.com/vertex-ai/docs/predictions/configure-compute, November 2026."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployVertexEndpointConfig:
+    """How a model is deployed.
+
+    Attributes:
+        endpoint_name: Name of the endpoint: lower case letters, digits and hyphens, at most 50. It becomes the
+            endpoint's id, so that the same name is the same endpoint; it is made if there is none.
+        machine_type: Machine type of each replica.
+        accelerator_type: Accelerator of each replica, e.g. "NVIDIA_L4"; "" for none.
+        accelerator_count: Accelerators a replica.
+        min_replicas: Replicas that always serve.
+        max_replicas: Most replicas that load may start.
+        target_utilization: Percent of CPU (or of the accelerators) above which a replica is added; 0 leaves
+            Vertex AI's own 60.
+        spot: Use Spot VMs, which cost less and may be taken away.
+        service_account: E-mail address of the account that the container runs as; "" for Vertex AI's own.
+        dedicated: Make the endpoint with a DNS name of its own, which takes larger and longer requests than the
+            region's shared one. An endpoint that exists stays what it is.
+        canary_percent: Share of the traffic that the new version gets first; 0 moves all traffic at once.
+        canary_seconds: How long it has that share.
+
+    Raises:
+        ArgumentError: A value cannot be used.
+    """
+
+    endpoint_name: str
+    machine_type: str = "n1-standard-4"
+    accelerator_type: str = ""
+    accelerator_count: int = 0
+    min_replicas: int = 1
+    max_replicas: int = 1
+    target_utilization: int = 0
+    spot: bool = False
+    service_account: str = ""
+    dedicated: bool = False
+    canary_percent: int = 0
+    canary_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        check_name(self.endpoint_name, "endpoint_name")
+        if not re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)+", self.machine_type):
+            raise ArgumentError("machine_type", self.machine_type, "give a machine type, e.g. n1-standard-4")
+        self._check_accelerator()
+        if self.min_replicas < 1:
+            raise ArgumentError("min_replicas", self.min_replicas, "give at least 1: Vertex AI keeps one running")
+        if self.max_replicas < self.min_replicas:
+            raise ArgumentError("max_replicas", self.max_replicas, f"give at least min_replicas={self.min_replicas}")
+        if not 0 <= self.target_utilization <= 100:
+            raise ArgumentError("target_utilization", self.target_utilization, "give percent, 0 to 100")
+        if self.service_account and not _ACCOUNT.fullmatch(self.service_account):
+            fix = "give the e-mail address of a service account"
+            raise ArgumentError("service_account", self.service_account, fix)
+        if not 0 <= self.canary_percent < 100:
+            raise ArgumentError("canary_percent", self.canary_percent, "give percent, 0 to 99")
+        if not 0 <= self.canary_seconds <= 6 * 3600:
+            raise ArgumentError("canary_seconds", self.canary_seconds, "give seconds, 0 to 21600 (six hours)")
+
+    def _check_accelerator(self) -> None:
+        kind, count = self.accelerator_type, self.accelerator_count
+        if bool(kind) != (count > 0) or count < 0:
+            fix = "give an accelerator_type and an accelerator_count of at least 1, or neither"
+            raise ArgumentError("accelerator_count", count, fix)
+        if kind and kind not in _MACHINES:
+            raise ArgumentError("accelerator_type", kind, f"give one of {', '.join(_MACHINES)}")
+        if kind and not self.machine_type.startswith(_MACHINES[kind]):
+            families = " or ".join(f"{family}…" for family in _MACHINES[kind])
+            raise ArgumentError("machine_type", self.machine_type, f"{kind} is in machines named {families}")
+        if not kind and self.machine_type.startswith(("g2-", "a2-", "a3-")):
+            fix = f"{self.machine_type} has accelerators: say which in accelerator_type and accelerator_count"
+            raise ArgumentError("machine_type", self.machine_type, fix)
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """What Vertex AI calls `dedicated_resources`."""
+        machine: dict[str, Any] = {"machine_type": self.machine_type}
+        if self.accelerator_type:
+            machine |= {"accelerator_type": self.accelerator_type, "accelerator_count": self.accelerator_count}
+        resources = {
+            "machine_spec": machine,
+            "min_replica_count": self.min_replicas,
+            "max_replica_count": self.max_replicas,
+            "spot": self.spot,
+        }
+        if self.target_utilization:
+            kind = "accelerator/duty_cycle" if self.accelerator_type else "cpu/utilization"
+            metric = f"aiplatform.googleapis.com/prediction/online/{kind}"
+            resources["autoscaling_metric_specs"] = [{"metric_name": metric, "target": self.target_utilization}]
+        return resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class VertexEndpoint:
+    """A registered model that serves.
+
+    Attributes:
+        resource: Resource name of the endpoint.
+        model: Resource name of the model that serves, with its version.
+        artifact_uri: Where the model's files are, `gs://…`.
+        deployed_model: Id of the model at the endpoint.
+        previous: Ids of those that had traffic before.
+        moved: Whether deploying moved the traffic; False where the model had all of it already.
+    """
+
+    resource: str
+    model: str
+    artifact_uri: str
+    deployed_model: str
+    previous: tuple[str, ...]
+    moved: bool
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The metadata of its artifact; `resourceName` is what Google's own components read."""
+        kept = {name: value for name, value in asdict(self).items() if name not in ("resource", "previous")}
+        return {"platform": PLATFORM, "resourceName": self.resource, "previous": list(self.previous), **kept}
+
+
+def place_of(resource: str, argument: str, patience: Patience | None = None) -> Place:
+    """The region that a model's or an endpoint's resource name names.
+
+    Raises:
+        ArgumentError: It is no such name.
+    """
+    found = _RESOURCE.fullmatch(resource)
+    if not found:
+        raise ArgumentError(argument, resource, "give projects/…/locations/…/models/… or …/endpoints/…")
+    return Place(project=found[1], location=found[2], patience=patience or Patience())
+
+
+def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | None = None) -> VertexEndpoint:
+    """Deploys a registered model to an endpoint, and moves the traffic to it once it has answered rightly.
+
+    Where another version serves already, the new one is first deployed to a trial endpoint of its own and sent the
+    golden requests kept with the model: Vertex AI offers no way to ask a deployed model that has no traffic. Then
+    it is deployed beside the old one, gets its canary share if there is one, then all traffic, and the old one is
+    taken away. On any failure the traffic is what it was before, and what was made is removed. Deploying what
+    serves already changes nothing; a step that is run again goes on where it stopped.
+
+    Args:
+        model: Resource name of a registered model with its version, from `register`.
+        config: Where to, and on which machines.
+        patience: How long is waited; None takes the defaults.
+
+    Raises:
+        ArgumentError: An argument cannot be used.
+        EndpointError: The model could not be deployed or answered otherwise than when it was made.
+        HfpcError: Google Cloud refused or did not answer.
+    """
+    place = place_of(model, "registered", patience)
+    with reaching(f"deploying to the endpoint {config.endpoint_name}"):
+        version = place.ask(place.models.get_model, {"name": model})
+        name = f"{version.name}@{version.version_id}"
+        resource = f"{place.parent}/endpoints/{config.endpoint_name}"
+        deployed_id = _deployed_id(name, config)
+        deployed_model = {
+            "id": deployed_id,
+            "model": name,
+            "display_name": f"hfpc-{config.endpoint_name}-{version.version_id}",
+            "dedicated_resources": config.resources,
+            "service_account": config.service_account,
+        }
+        rollout = vertex_rollout.Rollout(
+            place=place,
+            endpoint=resource,
+            body={
+                "display_name": config.endpoint_name,
+                "labels": MANAGED,
+                "dedicated_endpoint_enabled": config.dedicated,
+            },
+            deployed=deployed_model,
+            artifact_uri=version.artifact_uri,
+            canary_percent=config.canary_percent,
+            canary_seconds=config.canary_seconds,
+        )
+        previous, moved = vertex_rollout.roll_out(rollout)
+    return VertexEndpoint(
+        resource=resource,
+        model=name,
+        artifact_uri=version.artifact_uri,
+        deployed_model=deployed_id,
+        previous=tuple(previous),
+        moved=moved,
+    )
+
+
+def predict(resource: str, inputs: Sequence[Any], parameters: Mapping[str, Any] | None = None) -> list[Any]:
+    """A response for each input from an endpoint.
+
+    Args:
+        resource: Resource name of the endpoint.
+        inputs: Inputs of the model's task.
+        parameters: Parameters of the task, e.g. `{"top_k": 1}`.
+
+    Raises:
+        EndpointError: The endpoint refused or answered in another form.
+        HfpcError: Google Cloud could not be reached.
+    """
+    place = place_of(resource, "endpoint")
+    with reaching(f"asking {resource}"):
+        return vertex_rollout.ask(place, resource, inputs, parameters)[0]
+
+
+def undeploy(resource: str, patience: Patience | None = None) -> bool:
+    """Takes every model that was deployed here from an endpoint, and removes the endpoint if nothing is left.
+
+    Args:
+        resource: Resource name of the endpoint.
+        patience: How long is waited; None takes the defaults.
+
+    Returns:
+        Whether there was anything to take away.
+
+    Raises:
+        EndpointError: The endpoint was not made by this library.
+        HfpcError: Google Cloud refused or did not answer.
+    """
+    place = place_of(resource, "endpoint", patience)
+    with reaching(f"undeploying {resource}"):
+        endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
+        if endpoint is None:
+            return False
+        if not is_ours(endpoint):
+            raise EndpointError(f"{resource} was not made by this library: undeploy it where it was made")
+        vertex_rollout.remove_endpoint(place, resource)
+    return True
+
+
+def _deployed_id(model: str, config: DeployVertexEndpointConfig) -> str:
+    """Nine digits that tell a deployment from others: the version and its machines."""
+    text = json.dumps([model, config.resources, config.service_account], sort_keys=True)
+    return str(10**8 + int(hashlib.sha256(text.encode()).hexdigest(), 16) % (9 * 10**8))

@@ -1,0 +1,163 @@
+"""Vertex AI endpoints over loopback: deployments are answered by this project's own server."""
+
+import copy
+import itertools
+
+import pytest
+
+from hfpc import golden
+from hfpc.errors import ArgumentError, EndpointError, HfpcError
+from hfpc.sinks.vertex_endpoints import deploy, predict, undeploy
+from tests.cloud.faults import KINDS
+from tests.sinks.vertex_place import ENDPOINT, PARENT, QUICK, deployment, other, put, registered, state, told_by
+
+pytest.importorskip("google.cloud.aiplatform_v1")
+
+
+@pytest.fixture(scope="module")
+def uris(tmp_path_factory, model):
+    """Folders of three models: the old one, a new one, and one that answers otherwise than it should."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "old": model,
+        "new": other(model, folder / "new", "2" * 64),
+        "wrong": other(model, folder / "wrong", "3" * 64, wrong=True),
+    }
+
+
+@pytest.fixture
+def models(google_cloud, uris):
+    """Puts models on Cloud Storage and registers them, by name."""
+    places = {name: put(google_cloud, folder, name) for name, folder in uris.items()}
+    return lambda *names: [registered(places[name]) for name in names]
+
+
+@pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)
+def test_a_new_version_takes_over(google_cloud, models, model):
+    old, new = models("old", "new")
+    first = deploy(old, deployment(), QUICK)
+    assert state(google_cloud) == {ENDPOINT: ({first.deployed_model: "1"}, {first.deployed_model: 100})}
+    assert first.moved and first.previous == ()
+    request = golden.read(model)[0]
+    (response,) = predict(first.resource, [request["inputs"]])
+    assert {item["label"] for item in response} == {"negative", "positive"}
+    second = deploy(new, deployment(canary_percent=20, canary_seconds=0.05), QUICK)
+    assert second.previous == (first.deployed_model,)
+    assert state(google_cloud) == {ENDPOINT: ({second.deployed_model: "2"}, {second.deployed_model: 100})}
+    google_cloud.vertex.faults.clear()
+    again = deploy(new, deployment(), QUICK)
+    assert not again.moved and again.deployed_model == second.deployed_model
+    changes = {"CreateEndpoint", "DeployModel", "UpdateEndpoint", "UndeployModel", "DeleteEndpoint"}
+    assert changes.isdisjoint(google_cloud.vertex.faults.calls)
+    assert undeploy(ENDPOINT, QUICK) and state(google_cloud) == {}
+    assert not undeploy(ENDPOINT, QUICK)
+    assert google_cloud.vertex.unknown_requests == []
+
+
+def test_a_model_that_answers_otherwise_gets_no_traffic(google_cloud, models):
+    old, wrong = models("old", "wrong")
+    with pytest.raises(EndpointError, match=r"does not answer as the model did.*everything is as before"):
+        deploy(wrong, deployment(), QUICK)
+    assert state(google_cloud) == {}
+    deploy(old, deployment(), QUICK)
+    before = state(google_cloud)
+    google_cloud.vertex.faults.clear()
+    with pytest.raises(EndpointError, match=r"does not answer as the model did.*everything is as before"):
+        deploy(wrong, deployment(), QUICK)
+    assert state(google_cloud) == before
+    assert "UpdateEndpoint" not in google_cloud.vertex.faults.calls
+
+
+def test_other_machines_are_another_deployment(google_cloud, models):
+    (old,) = models("old")
+    small, large = (deploy(old, deployment(machine_type=f"n1-standard-{size}"), QUICK) for size in (2, 8))
+    assert small.deployed_model != large.deployed_model
+    ((deployed,),) = [item.deployed_models for name, item in google_cloud.vertex.objects.items() if name == ENDPOINT]
+    assert deployed.dedicated_resources.machine_spec.machine_type == "n1-standard-8"
+
+
+def test_what_others_made_is_left_alone(google_cloud, models):
+    from google.cloud import aiplatform_v1 as v1
+
+    (old,) = models("old")
+    google_cloud.vertex.CreateEndpoint(
+        v1.CreateEndpointRequest(parent=PARENT, endpoint_id="tweets", endpoint={"display_name": "theirs"})
+    )
+    with pytest.raises(EndpointError, match="was not made by this library"):
+        deploy(old, deployment(), QUICK)
+    with pytest.raises(EndpointError, match="was not made by this library"):
+        undeploy(ENDPOINT, QUICK)
+    assert state(google_cloud) == {ENDPOINT: ({}, {})}
+
+
+def test_a_container_that_does_not_start(google_cloud, models):
+    (old,) = models("old")
+    google_cloud.vertex.version(old).artifact_uri = "gs://models/nothing"
+    with pytest.raises(HfpcError, match="gs://models/nothing"):
+        deploy(old, deployment(), QUICK)
+    version = google_cloud.vertex.version(old)
+    version.artifact_uri, version.container_spec.env = "gs://models/old", [{"name": "HFPC_QUEUE", "value": "none"}]
+    with pytest.raises(EndpointError, match=r"Model server never became ready.*everything is as before"):
+        deploy(old, deployment(), QUICK)
+    assert state(google_cloud) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"endpoint_name": "My endpoint"}, "endpoint_name='My endpoint'"),
+        ({"machine_type": "large"}, "machine_type='large'"),
+        ({"machine_type": "g2-standard-4"}, "has accelerators"),
+        ({"accelerator_type": "NVIDIA_L4"}, "accelerator_count=0"),
+        ({"accelerator_type": "NVIDIA_L4", "accelerator_count": 1}, "NVIDIA_L4 is in machines named g2-"),
+        ({"accelerator_type": "L4", "accelerator_count": 1}, "accelerator_type='L4'"),
+        ({"min_replicas": 0}, "min_replicas=0"),
+        ({"min_replicas": 3}, "max_replicas=1"),
+        ({"canary_percent": 100}, "canary_percent=100"),
+        ({"canary_seconds": -1}, "canary_seconds=-1"),
+        ({"target_utilization": 101}, "target_utilization=101"),
+        ({"service_account": "me"}, "service_account='me'"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_any_call(change, told):
+    with pytest.raises(ArgumentError) as caught:
+        deployment(**change)
+    assert told in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [False, True], ids=["first", "update"])
+def test_every_call_may_fail(google_cloud, models, beside):
+    """Once: the step ends well all the same. As often as it is tried: all is as before, and the next step ends well."""
+    vertex, faults = google_cloud.vertex, google_cloud.vertex.faults
+    config = deployment(canary_percent=10, canary_seconds=0.01)
+    old, new = models("old", "new")
+    model = new if beside else old
+    if beside:
+        deploy(old, deployment(), QUICK)
+    kept, earlier = copy.deepcopy(vertex.objects), state(google_cloud)
+    faults.clear()
+    wanted = deploy(model, config, QUICK)
+    calls, failed, before = list(faults.calls), 0, faults.injected
+    after = {ENDPOINT: ({wanted.deployed_model: "2" if beside else "1"}, {wanted.deployed_model: 100})}
+    cases = [*((kind, 1) for kind in (*KINDS, "throttled")), ("error", QUICK.attempts), ("lost", QUICK.attempts)]
+    for index, (kind, times) in itertools.product(range(len(calls)), cases):
+        vertex.reset()
+        vertex.objects.update(copy.deepcopy(kept))
+        faults.plan(index, kind, times)
+        where = (index, calls[index], kind, times)
+        error = told_by(lambda: deploy(model, config, QUICK))
+        assert times > 1 or not error, (where, error)
+        failed += bool(error)
+        if "serves all traffic" in error:
+            assert state(google_cloud)[ENDPOINT][1] == after[ENDPOINT][1], where
+        elif error and "could not be put back" not in error:
+            assert state(google_cloud) == earlier, (where, error)
+        if beside:
+            assert sum(state(google_cloud)[ENDPOINT][1].values()) == 100, where
+        faults.clear()
+        assert deploy(model, config, QUICK).deployed_model == wanted.deployed_model, where
+        assert state(google_cloud) == after, where
+    kind = "update" if beside else "first deployment"
+    print(f"{faults.injected - before} faults in {len(calls)} calls of a {kind}, {failed} steps failed")
+    assert failed

@@ -1,0 +1,67 @@
+"""A loopback Vertex AI with two models, for the tests of deployments."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from hfpc import golden, manifest
+from hfpc.errors import HfpcError
+from hfpc.sinks.patience import Patience
+from hfpc.sinks.vertex_endpoints import DeployVertexEndpointConfig
+from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
+from tests.cloud.google_fixtures import LOCATION, PROJECT, GoogleCloud
+
+QUICK = Patience(call=5.0, total=20.0, pause=0.01, retry=0.01, settle=0.05, attempts=3)
+PARENT = f"projects/{PROJECT}/locations/{LOCATION}"
+ENDPOINT = f"{PARENT}/endpoints/tweets"
+
+
+def deployment(**changes) -> DeployVertexEndpointConfig:
+    return DeployVertexEndpointConfig(**{"endpoint_name": "tweets", "machine_type": "n1-standard-2", **changes})
+
+
+def put(google_cloud: GoogleCloud, model: Path, name: str) -> str:
+    """Copies a model to Cloud Storage; its URI."""
+    google_cloud.make_bucket("models")
+    return google_cloud.upload(model, f"gs://models/{name}")
+
+
+def registered(uri: str) -> str:
+    config = RegisterVertexModelConfig(name="tweets", project=PROJECT, location=LOCATION)
+    return register(uri, None, config, QUICK).resource
+
+
+def other(model: Path, folder: Path, fingerprint: str, *, wrong: bool = False) -> Path:
+    """A copy that counts as another model; a wrong one does not answer as its golden requests say."""
+    shutil.copytree(model, folder)
+    file = folder / manifest.FILE_NAME
+    content = json.loads(file.read_text())
+    content["model"]["fingerprint"] = fingerprint
+    file.write_text(json.dumps(content))
+    if wrong:
+        requests = golden.read(folder)
+        for request in requests:
+            labels = [item["label"] for item in request["response"]]
+            for item, label in zip(request["response"], reversed(labels), strict=True):
+                item["label"] = label
+        golden.write(folder, [each["inputs"] for each in requests], [each["response"] for each in requests])
+    return folder
+
+
+def state(google_cloud: GoogleCloud) -> dict[str, tuple[dict[str, str], dict[str, int]]]:
+    """Endpoint to its deployed models, by id with the version that each is of, and to its traffic."""
+    return {
+        name: ({each.id: each.model_version_id for each in item.deployed_models}, dict(item.traffic_split))
+        for name, item in google_cloud.vertex.objects.items()
+        if "/endpoints/" in name
+    }
+
+
+def told_by(step: Callable[[], object]) -> str:
+    """The error that a step ends with; "" where it ends well."""
+    try:
+        step()
+    except HfpcError as error:
+        return str(error)
+    return ""
