@@ -1,18 +1,21 @@
 """Who calls: a service account with a real key, and the server that gives it tokens."""
 
 import json
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 EMAIL = "caller@test.iam.gserviceaccount.com"
-TOKEN = "loopback-token"
+AUDIENCE = "https://oauth2.googleapis.com/token"
+"""What a request for a token is addressed to, wherever it is sent."""
 
 
 @dataclass(frozen=True)
@@ -22,30 +25,48 @@ class Identity:
     Attributes:
         file: For `GOOGLE_APPLICATION_CREDENTIALS`.
         public_key: PEM of its public key.
+        token: What it is given on a signed request.
     """
 
     file: Path
     public_key: bytes
+    token: str
 
     def admits(self, authorization: str) -> bool:
         """Whether a header bears a token given out here, or one that the account signed itself, as gRPC clients do."""
         from google.auth import jwt
 
         token = authorization.removeprefix("Bearer ")
-        if token == TOKEN:
+        if token == self.token:
             return True
         try:
             return jwt.decode(token, certs=self.public_key)["iss"] == EMAIL
         except (ValueError, KeyError):
             return False
 
+    def may_have_token(self, assertion: str) -> bool:
+        """Whether a request for a token is one that the account signed."""
+        from google.auth import jwt
+
+        try:
+            return jwt.decode(assertion, certs=self.public_key, audience=AUDIENCE)["iss"] == EMAIL
+        except (ValueError, KeyError):
+            return False
+
+
+class _Server(ThreadingHTTPServer):
+    identity: Identity
+
 
 class _Tokens(BaseHTTPRequestHandler):
+    server: _Server
+
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])
-        signed = b"assertion=" in self.rfile.read(length)
-        body = {"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"} if signed else {"error": "invalid"}
-        content = json.dumps(body).encode()
+        identity = self.server.identity
+        signed = identity.may_have_token(parse_qs(self.rfile.read(length).decode()).get("assertion", [""])[0])
+        given = {"access_token": identity.token, "expires_in": 3600, "token_type": "Bearer"}
+        content = json.dumps(given if signed else {"error": "invalid_grant"}).encode()
         self.send_response(200 if signed else 400)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -59,9 +80,7 @@ class _Tokens(BaseHTTPRequestHandler):
 @contextmanager
 def service_account(folder: Path) -> Iterator[Identity]:
     """Writes an account's file, whose tokens are given out while the block runs."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Tokens)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    server = _Server(("127.0.0.1", 0), _Tokens)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -77,8 +96,11 @@ def service_account(folder: Path) -> Iterator[Identity]:
     file = folder / "service-account.json"
     file.write_text(json.dumps(content))
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    server.identity = Identity(file, public, secrets.token_urlsafe())
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
     try:
-        yield Identity(file, public)
+        yield server.identity
     finally:
         server.shutdown()
         thread.join()

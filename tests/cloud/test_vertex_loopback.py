@@ -8,6 +8,7 @@ import pytest
 
 from hfpc import google_cloud as clients
 from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.cloud.vertex_batches import read_object, write_object
 
 v1 = pytest.importorskip("google.cloud.aiplatform_v1")
 exceptions = pytest.importorskip("google.api_core.exceptions")
@@ -55,6 +56,21 @@ def container(google_cloud):
     server.server_close()
 
 
+MACHINE = {"machine_spec": {"machine_type": "n1-standard-2"}, "min_replica_count": 1}
+
+
+def make_endpoint(endpoints, **fields):
+    body = {"display_name": "tweets", **fields}
+    return endpoints.create_endpoint(parent=PARENT, endpoint=body).result(timeout=30).name
+
+
+def deploy(endpoints, endpoint, model, split=None, **fields):
+    """Deploys a model; the id of what was deployed."""
+    body = {"model": model, "dedicated_resources": MACHINE, **fields}
+    operation = endpoints.deploy_model(endpoint=endpoint, deployed_model=body, traffic_split=split)
+    return operation.result(timeout=180).deployed_model.id
+
+
 def upload(models, **more):
     model = {"display_name": "tweets", "container_spec": SPEC, **more.pop("model", {})}
     return models.upload_model(parent=PARENT, model=model, **more).result(timeout=30)
@@ -78,15 +94,8 @@ def test_a_model_gets_versions_whose_aliases_move(models):
 @BOTH
 def test_traffic_is_shared_between_deployed_models(models, endpoints, container):
     model = upload(models).model
-    endpoint = endpoints.create_endpoint(parent=PARENT, endpoint={"display_name": "tweets"}).result(timeout=30).name
-    machine = {"dedicated_resources": {"machine_spec": {"machine_type": "n1-standard-2"}, "min_replica_count": 1}}
-    deployed = [
-        endpoints.deploy_model(
-            endpoint=endpoint, deployed_model={"model": model, **machine}, traffic_split=split
-        ).result(timeout=30)
-        for split in ({"0": 100}, None)
-    ]
-    old, new = (each.deployed_model.id for each in deployed)
+    endpoint = make_endpoint(endpoints)
+    old, new = deploy(endpoints, endpoint, model, {"0": 100}), deploy(endpoints, endpoint, model)
     endpoints.update_endpoint(
         endpoint={"name": endpoint, "traffic_split": {old: 75, new: 25}}, update_mask="trafficSplit"
     )
@@ -159,3 +168,167 @@ def test_a_run_and_a_schedule(google_cloud):
     schedules.pause_schedule(name=made.name)
     assert schedules.get_schedule(name=made.name).state.name == "PAUSED"
     assert google_cloud.vertex.unknown_requests == []
+
+
+def test_throttling_ends(google_cloud, models):
+    google_cloud.vertex.faults.plan(0, "throttled", times=2)
+    for _ in range(2):
+        with pytest.raises(exceptions.TooManyRequests):
+            models.get_model(name=f"{PARENT}/models/1")
+    with pytest.raises(exceptions.NotFound):
+        models.get_model(name=f"{PARENT}/models/1")
+    assert google_cloud.vertex.faults.calls == ["GetModel"] * 3
+
+
+def test_an_operation_is_done_after_its_polls(google_cloud, models):
+    google_cloud.vertex.polls = 2
+    started = models.upload_model(request()).operation
+    assert not started.done
+    asked = models.transport.operations_client
+    assert [asked.get_operation(started.name).done for _ in range(4)] == [False, False, True, True]
+    google_cloud.vertex.polls = 0
+    assert models.upload_model(request()).operation.done
+
+
+@BOTH
+def test_what_serves_stays(models, endpoints, container):
+    """Refused are changes that would break an endpoint, and they change nothing."""
+    model = upload(models).model
+    endpoint = make_endpoint(endpoints)
+    first = deploy(endpoints, endpoint, model, {"0": 100})
+    second = deploy(endpoints, endpoint, model)
+    before = endpoints.get_endpoint(name=endpoint)
+    for traffic in ({first: 50}, {first: 50, "nobody": 50}, {first: 150, second: -50}):
+        with pytest.raises(exceptions.BadRequest):
+            endpoints.update_endpoint(endpoint={"name": endpoint, "traffic_split": traffic}, update_mask="trafficSplit")
+    for refused in (
+        lambda: endpoints.undeploy_model(endpoint=endpoint, deployed_model_id=first),
+        lambda: endpoints.undeploy_model(endpoint=endpoint, deployed_model_id=first, traffic_split={second: 1}),
+        lambda: endpoints.delete_endpoint(name=endpoint),
+        lambda: models.delete_model(name=model),
+        lambda: deploy(endpoints, endpoint, model, {"0": 50}),
+        lambda: deploy(endpoints, endpoint, model, {"0": 100}, dedicated_resources={"min_replica_count": 1}),
+        lambda: deploy(endpoints, endpoint, model, {"0": 100}, id=first),
+    ):
+        with pytest.raises((exceptions.BadRequest, exceptions.Conflict)):
+            refused()
+    assert endpoints.get_endpoint(name=endpoint) == before
+    endpoints.undeploy_model(endpoint=endpoint, deployed_model_id=first, traffic_split={second: 100}).result(timeout=30)
+    assert dict(endpoints.get_endpoint(name=endpoint).traffic_split) == {second: 100}
+    resources = {"max_replica_count": 3}
+    changed = endpoints.mutate_deployed_model(
+        endpoint=endpoint,
+        deployed_model={"id": second, "dedicated_resources": resources},
+        update_mask="dedicatedResources.maxReplicaCount",
+    ).result(timeout=30)
+    assert changed.deployed_model.dedicated_resources.max_replica_count == 3
+    assert changed.deployed_model.dedicated_resources.min_replica_count == 1
+
+
+@BOTH
+def test_lists_have_pages_and_filters(models):
+    for number in range(5):
+        upload(models, model={"display_name": f"m{number}", "labels": {"team": "ab"[number % 2]}})
+
+    def names(**more):
+        return [each.display_name for each in models.list_models(request={"parent": PARENT, **more})]
+
+    first = next(models.list_models(request={"parent": PARENT, "page_size": 2}).pages)
+    assert len(first.models) == 2 and first.next_page_token
+    assert names(page_size=2) == ["m4", "m3", "m2", "m1", "m0"]
+    assert names(filter='labels.team="b"') == ["m3", "m1"]
+    assert names(filter='labels.team=b AND display_name="m3"') == ["m3"]
+
+
+def test_a_model_keeps_one_default_version(models):
+    model = upload(models, model={"version_aliases": ["champion"]}).model
+    second = models.upload_model(request(parent_model=model)).result(timeout=30)
+    assert second.model_version_id == "2"
+    with pytest.raises(exceptions.FailedPrecondition):
+        models.delete_model_version(name=f"{model}@1").result(timeout=30)
+    for aliases in (["-default"], ["Capital"], ["2"]):
+        with pytest.raises(exceptions.InvalidArgument):
+            models.merge_version_aliases(name=f"{model}@1", version_aliases=aliases)
+    models.merge_version_aliases(name=f"{model}@2", version_aliases=["default"])
+    models.merge_version_aliases(name=f"{model}@1", version_aliases=["-champion"])
+    assert models.get_model(name=model).version_id == "2"
+    with pytest.raises(exceptions.NotFound):
+        models.get_model(name=f"{model}@champion")
+    models.delete_model_version(name=f"{model}@1").result(timeout=30)
+    assert [each.version_id for each in models.list_model_versions(name=model)] == ["2"]
+
+
+def test_a_run_fails_with_its_task(google_cloud):
+    tasks = {"load": {}, "train": {"dependentTasks": ["load"]}, "deploy": {"dependentTasks": ["train"]}}
+    google_cloud.vertex.outcome.failing_task, google_cloud.vertex.outcome.error = "train", "out of memory"
+    job = {
+        "runtime_config": {"gcs_output_directory": "gs://bucket/root"},
+        "pipeline_spec": {"root": {"dag": {"tasks": tasks}}},
+    }
+    pipelines = clients.client("PipelineServiceClient", LOCATION)
+    name = pipelines.create_pipeline_job(parent=PARENT, pipeline_job=job, pipeline_job_id="run-1").name
+    pipelines.get_pipeline_job(name=name)
+    ended = pipelines.get_pipeline_job(name=name)
+    assert ended.state.name == "PIPELINE_STATE_FAILED"
+    details = {task.task_name: task for task in ended.job_detail.task_details}
+    states = {name: task.state.name for name, task in details.items()}
+    assert states == {"load": "SUCCEEDED", "train": "FAILED", "deploy": "NOT_TRIGGERED"}
+    assert details["train"].error.message == "out of memory"
+    pipelines.cancel_pipeline_job(name=name)
+    assert pipelines.get_pipeline_job(name=name).state.name == "PIPELINE_STATE_FAILED"
+
+
+def test_a_batch_is_answered_by_the_container(google_cloud, models, container):
+    google_cloud.make_bucket("batches")
+    write_object("gs://batches/in.jsonl", b'{"text": "a"}\n{"text": "b"}\n')
+    job = {
+        "display_name": "batch",
+        "model": upload(models).model,
+        "input_config": {"instances_format": "jsonl", "gcs_source": {"uris": ["gs://batches/in.jsonl"]}},
+        "output_config": {
+            "predictions_format": "jsonl",
+            "gcs_destination": {"output_uri_prefix": "gs://batches/out"},
+        },
+        "dedicated_resources": {"machine_spec": {"machine_type": "n1-standard-2"}},
+    }
+    jobs = clients.client("JobServiceClient", LOCATION)
+    name = jobs.create_batch_prediction_job(parent=PARENT, batch_prediction_job=job).name
+    states = [jobs.get_batch_prediction_job(name=name) for _ in range(2)]
+    assert states[-1].state.name == "JOB_STATE_SUCCEEDED"
+    results = read_object(f"{states[-1].output_info.gcs_output_directory}/prediction.results-00000-of-00001")
+    rows = [json.loads(line) for line in results.splitlines()]
+    assert rows == [{"instance": {"text": each}, "prediction": {"text": each}} for each in "ab"]
+
+
+def test_a_deployed_model_is_served_by_a_server_of_its_own(google_cloud, models, endpoints, model):
+    google_cloud.make_bucket("models")
+    spec = {"image_uri": "hfpc", "predict_route": "/predict", "health_route": "/health"}
+    uri = google_cloud.upload(model, "gs://models/loopback")
+    good = upload(models, model={"container_spec": spec, "artifact_uri": uri}).model
+    bad = upload(models, model={"container_spec": spec, "artifact_uri": "gs://models/nothing"}).model
+    endpoint = make_endpoint(endpoints)
+    with pytest.raises(exceptions.GoogleAPICallError, match="Model server never became ready"):
+        deploy(endpoints, endpoint, bad, {"0": 100})
+    assert not endpoints.get_endpoint(name=endpoint).deployed_models
+    started = google_cloud.vertex.containers.started
+    for split in ({"0": 100}, None):
+        deploy(endpoints, endpoint, good, split)
+    assert google_cloud.vertex.containers.started == started + 1
+    asked = clients.client("PredictionServiceClient", LOCATION)
+    (answer,) = asked.predict(endpoint=endpoint, instances=["i love this day"]).predictions
+    assert {item["label"] for item in answer} <= {"negative", "positive"}
+
+
+def test_a_token_is_given_for_a_signed_request_only(google_cloud):
+    import os
+    from pathlib import Path
+
+    import httpx
+    from google.auth.transport.requests import Request
+
+    found, _ = clients.credentials()
+    found.refresh(Request())
+    assert google_cloud.vertex.admits(f"Bearer {found.token}")
+    assert not google_cloud.vertex.admits("Bearer another")
+    address = json.loads(Path(os.environ["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())["token_uri"]
+    assert httpx.post(address, data={"assertion": "unsigned"}, trust_env=False).status_code == 400

@@ -44,7 +44,9 @@ class Batches(Endpoints):
         return v1.ListBatchPredictionJobsResponse(batch_prediction_jobs=jobs, next_page_token=token)
 
     def CancelBatchPredictionJob(self, request: v1.CancelBatchPredictionJobRequest) -> empty_pb2.Empty:
-        self.get(request.name, "BatchPredictionJob").state = v1.JobState.JOB_STATE_CANCELLED
+        job = self.get(request.name, "BatchPredictionJob")
+        if job.state in (v1.JobState.JOB_STATE_PENDING, v1.JobState.JOB_STATE_RUNNING):
+            job.state = v1.JobState.JOB_STATE_CANCELLED
         return empty_pb2.Empty()
 
     def DeleteBatchPredictionJob(self, request: v1.DeleteBatchPredictionJobRequest) -> operations_pb2.Operation:
@@ -59,7 +61,7 @@ class Batches(Endpoints):
         for uri in job.input_config.gcs_source.uris:
             for line in filter(None, read_object(uri).decode().splitlines()):
                 instance = json.loads(line)
-                answer = httpx.post(address, json={"instances": [instance]}, timeout=60, trust_env=False)
+                answer = self.containers.client.post(address, json={"instances": [instance]})
                 if answer.is_success:
                     row = {"instance": instance, "prediction": answer.json()["predictions"][0]}
                     answered.append(json.dumps(row))

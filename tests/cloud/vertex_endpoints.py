@@ -1,6 +1,7 @@
 """The endpoints of the loopback Vertex AI, answered by real servers."""
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ from google.protobuf import empty_pb2, json_format
 
 from tests.cloud.vertex_containers import Containers
 from tests.cloud.vertex_models import Models
-from tests.cloud.vertex_resources import check_names, check_parent, delete_metadata, now, page
+from tests.cloud.vertex_resources import check_mask, check_names, check_parent, delete_metadata, now, page
 from tests.cloud.vertex_wire import VertexError
 
 PARENT = "projects/test/locations/us-central1"
@@ -31,6 +32,11 @@ class Endpoints(Models):
         self.address = ""
         self._addresses: dict[str, str] = {}
         self._asked = 0
+        self._deploying: list[tuple[str, str]] = []  # endpoint and id of a deployed model
+
+    def reset(self) -> None:
+        super().reset()
+        self._deploying = []  # another list: what still starts takes itself off its own
 
     def CreateEndpoint(self, request: v1.CreateEndpointRequest) -> operations_pb2.Operation:
         check_parent(request.parent)
@@ -53,22 +59,22 @@ class Endpoints(Models):
         return v1.ListEndpointsResponse(endpoints=endpoints, next_page_token=token)
 
     def UpdateEndpoint(self, request: v1.UpdateEndpointRequest) -> v1.Endpoint:
-        endpoint = self.get(request.endpoint.name, "Endpoint")
-        for field in request.update_mask.paths:
-            if field == "traffic_split":
-                _check_traffic(endpoint, dict(request.endpoint.traffic_split))
-            elif field not in ("display_name", "description", "labels"):
-                raise VertexError("INVALID_ARGUMENT", f"{field} cannot be updated.")
-            setattr(endpoint, field, getattr(request.endpoint, field))
-        check_names(endpoint.display_name, endpoint.labels.items())
+        endpoint, given = self.get(request.endpoint.name, "Endpoint"), request.endpoint
+        fields = check_mask(request.update_mask, "display_name", "description", "labels", "traffic_split")
+        check_names(given.display_name if "display_name" in fields else "-", given.labels.items())
+        with self._lock:
+            if "traffic_split" in fields:
+                _check_traffic(given.traffic_split, endpoint.deployed_models)
+            for field in fields:
+                setattr(endpoint, field, getattr(given, field))
         return endpoint
 
     def DeleteEndpoint(self, request: v1.DeleteEndpointRequest) -> operations_pb2.Operation:
         endpoint = self.get(request.name, "Endpoint")
-        if endpoint.deployed_models:
+        if endpoint.deployed_models or any(name == endpoint.name for name, _ in self._deploying):
             raise VertexError("FAILED_PRECONDITION", "Endpoint has deployed or being-deployed models.")
         del self.objects[request.name]
-        return self.operation(request.name.rpartition("/endpoints/")[0], delete_metadata(), empty_pb2.Empty)
+        return self.operation(_parent(endpoint), delete_metadata(), empty_pb2.Empty)
 
     def DeployModel(self, request: v1.DeployModelRequest) -> operations_pb2.Operation:
         endpoint, deployed = self.get(request.endpoint, "Endpoint"), v1.DeployedModel(request.deployed_model)
@@ -78,38 +84,58 @@ class Endpoints(Models):
         if deployed.dedicated_resources.min_replica_count < 1:
             raise VertexError("INVALID_ARGUMENT", "min_replica_count must be at least 1.")
         deployed.id = deployed.id or str(self.new_number())
-        if any(other.id == deployed.id for other in endpoint.deployed_models):
-            raise VertexError("ALREADY_EXISTS", f"There is a DeployedModel {deployed.id} already.")
         deployed.create_time, deployed.model_version_id = now(), model.version_id
         deployed.model = model.name
         traffic = {deployed.id if key == "0" else key: share for key, share in request.traffic_split.items()}
+        place = (endpoint.name, deployed.id)
+        with self._lock:
+            if place in self._deploying or any(other.id == deployed.id for other in endpoint.deployed_models):
+                raise VertexError("ALREADY_EXISTS", f"There is a DeployedModel {deployed.id} already.")
+            if traffic:
+                _check_traffic(traffic, [*endpoint.deployed_models, deployed])
+            deploying = self._deploying
+            deploying.append(place)
 
-        def finish() -> v1.DeployModelResponse:
-            self._addresses[deployed.id] = self.containers.address(model)
-            with self._lock:
-                if endpoint.name not in self.objects:
-                    raise VertexError("FAILED_PRECONDITION", "The endpoint was deleted.")
-                if traffic:
-                    _check_traffic(endpoint, traffic, deployed.id)
-                endpoint.deployed_models = [*endpoint.deployed_models, deployed]
-                if traffic:
-                    endpoint.traffic_split = traffic
+        def start() -> v1.DeployModelResponse:
+            try:
+                self._addresses[deployed.id] = self.containers.address(model)
+                with self._lock:
+                    endpoint.deployed_models = [*endpoint.deployed_models, deployed]
+                    if traffic:
+                        endpoint.traffic_split = traffic
+            finally:
+                deploying.remove(place)
             return v1.DeployModelResponse(deployed_model=deployed)
 
-        return self._started(request.endpoint, v1.DeployModelOperationMetadata(), finish)
+        return self.operation(_parent(endpoint), v1.DeployModelOperationMetadata(), start)
 
     def UndeployModel(self, request: v1.UndeployModelRequest) -> operations_pb2.Operation:
         endpoint = self.get(request.endpoint, "Endpoint")
         if all(each.id != request.deployed_model_id for each in endpoint.deployed_models):
             raise VertexError("NOT_FOUND", f"There is no DeployedModel {request.deployed_model_id}.")
         rest = [each for each in endpoint.deployed_models if each.id != request.deployed_model_id]
-        traffic = dict(request.traffic_split) or {
-            key: share for key, share in endpoint.traffic_split.items() if key != request.deployed_model_id
-        }
-        if rest and endpoint.traffic_split.get(request.deployed_model_id) and sum(traffic.values()) != 100:
+        traffic = dict(request.traffic_split or endpoint.traffic_split)
+        if rest and traffic.get(request.deployed_model_id):
             raise VertexError("FAILED_PRECONDITION", "The DeployedModel still has traffic.")
+        traffic = {key: share for key, share in traffic.items() if key != request.deployed_model_id}
+        if request.traffic_split:
+            _check_traffic(traffic, rest)
         endpoint.deployed_models, endpoint.traffic_split = rest, traffic if rest else {}
-        return self._started(request.endpoint, v1.UndeployModelOperationMetadata(), v1.UndeployModelResponse)
+        return self.operation(_parent(endpoint), v1.UndeployModelOperationMetadata(), v1.UndeployModelResponse)
+
+    def MutateDeployedModel(self, request: v1.MutateDeployedModelRequest) -> operations_pb2.Operation:
+        endpoint, given = self.get(request.endpoint, "Endpoint"), request.deployed_model
+        deployed = next((each for each in endpoint.deployed_models if each.id == given.id), None)
+        if deployed is None:
+            raise VertexError("NOT_FOUND", f"There is no DeployedModel {given.id}.")
+        changeable = ("min_replica_count", "max_replica_count", "autoscaling_metric_specs")
+        for path in check_mask(request.update_mask, *(f"dedicated_resources.{field}" for field in changeable)):
+            field = path.rpartition(".")[2]
+            setattr(deployed.dedicated_resources, field, getattr(given.dedicated_resources, field))
+        metadata = v1.MutateDeployedModelOperationMetadata()
+        return self.operation(
+            _parent(endpoint), metadata, lambda: v1.MutateDeployedModelResponse(deployed_model=deployed)
+        )
 
     def Predict(self, request: v1.PredictRequest) -> v1.PredictResponse:
         """The container is asked in JSON; both ways pass through protobuf, which knows no whole numbers."""
@@ -151,18 +177,6 @@ class Endpoints(Models):
         self.objects[endpoint.name] = endpoint
         return endpoint.name
 
-    def _started(self, endpoint: str, metadata: Any, finish: Any) -> operations_pb2.Operation:
-        """An operation that ends whether it is asked for or not, as one whose name was lost must."""
-        operation = self.operation(endpoint.rpartition("/endpoints/")[0], metadata, finish)
-        held, _, finish = self._operations[operation.name]
-        self._finish(held, finish)
-        started = operations_pb2.Operation()
-        started.CopyFrom(held)
-        if self.polls:
-            started.done = False
-            started.ClearField("result")
-        return started
-
     def _chosen(self, name: str) -> v1.DeployedModel:
         """The deployed model whose turn it is: of 100 requests each gets its share, in the order of the split."""
         endpoint = self.get(name, "Endpoint")
@@ -179,8 +193,8 @@ class Endpoints(Models):
 
     def _ask(self, deployed: v1.DeployedModel, body: bytes, content_type: str) -> httpx.Response:
         """The answer of a model's container; its errors are the endpoint's."""
-        address = self._addresses[deployed.id]
-        answer = httpx.post(address, content=body, headers={"Content-Type": content_type}, timeout=60, trust_env=False)
+        address, headers = self._addresses[deployed.id], {"Content-Type": content_type}
+        answer = self.containers.client.post(address, content=body, headers=headers)
         if answer.is_client_error:
             raise VertexError("FAILED_PRECONDITION", answer.text)
         if answer.is_error:
@@ -188,9 +202,13 @@ class Endpoints(Models):
         return answer
 
 
-def _check_traffic(endpoint: v1.Endpoint, traffic: dict[str, int], new: str = "") -> None:
-    known = {deployed.id for deployed in endpoint.deployed_models} | {new}
-    if not set(traffic) <= known:
-        raise VertexError("INVALID_ARGUMENT", f"The traffic split names unknown deployed models: {traffic}")
-    if sum(traffic.values()) != 100:
-        raise VertexError("INVALID_ARGUMENT", f"The traffic split must add up to 100: {traffic}")
+def _parent(endpoint: v1.Endpoint) -> str:
+    return endpoint.name.rpartition("/endpoints/")[0]
+
+
+def _check_traffic(traffic: Mapping[str, int], deployed: Iterable[v1.DeployedModel]) -> None:
+    """Every share is one of a deployed model, and they add up; none at all lets nobody in, which is allowed."""
+    if not set(traffic) <= {each.id for each in deployed}:
+        raise VertexError("INVALID_ARGUMENT", f"The traffic split names unknown deployed models: {dict(traffic)}")
+    if traffic and (sum(traffic.values()) != 100 or min(traffic.values()) < 0):
+        raise VertexError("INVALID_ARGUMENT", f"The traffic split must add up to 100: {dict(traffic)}")

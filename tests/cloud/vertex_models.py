@@ -1,13 +1,18 @@
 """The Model Registry of the loopback Vertex AI."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
-from tests.cloud.vertex_resources import Resources, check_names, check_parent, delete_metadata, now, page
+from tests.cloud.vertex_resources import Resources, check_mask, check_names, check_parent, delete_metadata, now, page
 from tests.cloud.vertex_wire import VertexError
+
+_ALIAS = re.compile("[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
+_MODEL_ID = re.compile("[a-z_][a-z0-9_-]{0,62}")
 
 
 class Models(Resources):
@@ -24,6 +29,9 @@ class Models(Resources):
             raise VertexError("INVALID_ARGUMENT", "container_spec.image_uri is required.")
         if model.artifact_uri and not model.artifact_uri.startswith("gs://"):
             raise VertexError("INVALID_ARGUMENT", f"Invalid artifact_uri {model.artifact_uri}: it must be gs://")
+        if request.model_id and not _MODEL_ID.fullmatch(request.model_id):
+            raise VertexError("INVALID_ARGUMENT", f"Invalid model_id {request.model_id!r}")
+        _check_aliases(model.version_aliases)
         name = request.parent_model or f"{request.parent}/models/{request.model_id or self.new_number()}"
         if request.parent_model:
             self.get(name, "Model")
@@ -74,16 +82,16 @@ class Models(Resources):
         return v1.ListModelVersionsResponse(models=versions, next_page_token=token)
 
     def UpdateModel(self, request: v1.UpdateModelRequest) -> v1.Model:
-        model = self.version(request.model.name)
-        for field in request.update_mask.paths:
-            if field not in ("display_name", "description", "labels", "version_description"):
-                raise VertexError("INVALID_ARGUMENT", f"{field} cannot be updated.")
-            setattr(model, field, getattr(request.model, field))
-        check_names(model.display_name, model.labels.items())
+        model, given = self.version(request.model.name), request.model
+        fields = check_mask(request.update_mask, "display_name", "description", "labels", "version_description")
+        check_names(given.display_name if "display_name" in fields else "-", given.labels.items())
+        for field in fields:
+            setattr(model, field, getattr(given, field))
         return model
 
     def MergeVersionAliases(self, request: v1.MergeVersionAliasesRequest) -> v1.Model:
         model = self.version(request.name)
+        _check_aliases(alias.removeprefix("-") for alias in request.version_aliases)
         with self._lock:
             self._move_aliases(model.name, model, list(request.version_aliases))
         return model
@@ -152,3 +160,9 @@ class Models(Resources):
             for deployed in getattr(item, "deployed_models", []) if isinstance(item, v1.Endpoint) else []:
                 if (deployed.model.partition("@")[0], deployed.model_version_id) == (model.name, model.version_id):
                     raise VertexError("FAILED_PRECONDITION", f"Model {model.name} is deployed at {item.name}.")
+
+
+def _check_aliases(aliases: Iterable[str]) -> None:
+    for alias in aliases:
+        if not _ALIAS.fullmatch(alias):
+            raise VertexError("INVALID_ARGUMENT", f"Invalid version alias {alias!r}")

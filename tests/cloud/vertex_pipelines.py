@@ -64,7 +64,9 @@ class Pipelines(Resources):
         return v1.ListPipelineJobsResponse(pipeline_jobs=jobs, next_page_token=token)
 
     def CancelPipelineJob(self, request: v1.CancelPipelineJobRequest) -> empty_pb2.Empty:
-        self.get(request.name, "PipelineJob").state = v1.PipelineState.PIPELINE_STATE_CANCELLED
+        job = self.get(request.name, "PipelineJob")
+        if job.state.name.removeprefix("PIPELINE_STATE_") in STATES[:-1]:  # else it has ended
+            job.state = v1.PipelineState.PIPELINE_STATE_CANCELLED
         return empty_pb2.Empty()
 
     def DeletePipelineJob(self, request: v1.DeletePipelineJobRequest) -> operations_pb2.Operation:
@@ -117,19 +119,27 @@ class Pipelines(Resources):
 
     def _go_on(self, job: v1.PipelineJob, state: str) -> None:
         """To the next state, with every task of the root in the state of its run."""
-        ends = state == STATES[-1]
-        spec = json_format.MessageToDict(job._pb.pipeline_spec)
-        details = []
-        for number, task in enumerate(spec["root"]["dag"]["tasks"], 1):
-            failed = ends and task == self.outcome.failing_task
-            detail = v1.PipelineTaskDetail(task_id=number, task_name=task, state="FAILED" if failed else state)
-            if failed:
+        tasks = json_format.MessageToDict(job._pb.pipeline_spec)["root"]["dag"]["tasks"]
+        failing = self.outcome.failing_task if state == STATES[-1] else ""
+        states = dict.fromkeys(tasks, state)
+        if failing in tasks:
+            states |= dict.fromkeys(_after(tasks, failing), "NOT_TRIGGERED") | {failing: "FAILED"}
+            job.error = status_pb2.Status(code=9, message=f"The DAG failed because some tasks failed: [{failing}]")
+        details = [
+            v1.PipelineTaskDetail(task_id=number, task_name=name, state=each)
+            for number, (name, each) in enumerate(states.items(), 1)
+        ]
+        for detail in details:
+            if detail.task_name == failing:
                 detail.error = status_pb2.Status(code=9, message=self.outcome.error)
-                job.error = status_pb2.Status(code=9, message=f"The DAG failed because some tasks failed: [{task}]")
-                state = "FAILED"
-            details.append(detail)
         job.job_detail = v1.PipelineJobDetail(task_details=details)
-        job.state = f"PIPELINE_STATE_{state}"
+        job.state = f"PIPELINE_STATE_{'FAILED' if failing in tasks else state}"
+
+
+def _after(tasks: dict[str, Any], name: str) -> set[str]:
+    """The tasks that wait for a task, or for one of those."""
+    found = {each for each, task in tasks.items() if name in task.get("dependentTasks", [])}
+    return found.union(*(_after(tasks, each) for each in found))
 
 
 def _check_job(job: Any) -> None:

@@ -3,6 +3,8 @@
 import re
 import threading
 from collections.abc import Callable, Iterable
+from concurrent import futures
+from dataclasses import dataclass
 from typing import Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -18,6 +20,18 @@ PARENT = re.compile(r"projects/[a-z0-9-]+/locations/[a-z]+-[a-z]+[0-9]")
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _TERM = re.compile(r'(?:labels\.(?P<label>[\w-]+)|(?P<field>display_name))\s*=\s*"?(?P<value>[^"]*)"?')
+
+_GRACE_SECONDS = 1.0
+"""How long the call that starts work waits for it, so that what is quick is done when the call is answered."""
+
+
+@dataclass
+class _Long:
+    """A long operation, what is still to be asked of it before it is done, and the work that it stands for."""
+
+    operation: operations_pb2.Operation
+    polls: int
+    work: "futures.Future[Any]"
 
 
 class Resources:
@@ -40,7 +54,7 @@ class Resources:
         self.polls = 1
         self.lag = 0
         self._lists_missed: dict[str, int] = {}
-        self._operations: dict[str, tuple[operations_pb2.Operation, list[int], Callable[[], Any]]] = {}
+        self._operations: dict[str, _Long] = {}
         self._number = 100
         self._lock = threading.RLock()
 
@@ -58,29 +72,27 @@ class Resources:
         with self._lock:
             if name not in self._operations:
                 raise VertexError("NOT_FOUND", f"Operation {name} is not found.")
-            operation, polls, finish = self._operations[name]
-            if operation.done:
-                return operation
-            polls[0] -= 1
-            if polls[0] >= 0:
-                return operation
-        self._finish(operation, finish)
-        return operation
+            long = self._operations[name]
+            if not long.operation.done:
+                long.polls -= 1
+                if long.polls < 0 and long.work.done():
+                    _finish(long)
+            return long.operation
 
-    def _finish(self, operation: operations_pb2.Operation, finish: Callable[[], Any]) -> None:
-        try:
-            response = finish()
-            operation.response.Pack(getattr(response, "_pb", response))
-        except VertexError as error:
-            operation.error.CopyFrom(status_pb2.Status(code=CODES.get(error.status, 2), message=str(error)))
-        operation.done = True
+    def operation(self, parent: str, metadata: Any, work: Callable[[], Any]) -> operations_pb2.Operation:
+        """A long operation that answers with what `work` gives, once it was asked for often enough.
 
-    def operation(self, parent: str, metadata: Any, finish: Callable[[], Any]) -> operations_pb2.Operation:
-        """A long operation that does `finish` when it was asked for often enough, and answers with what that gives."""
+        The work goes on in a thread, whether the operation is asked for or not, as one whose name was lost must.
+        """
         with self._lock:
             operation = operations_pb2.Operation(name=f"{parent}/operations/{self.new_number()}")
             operation.metadata.Pack(metadata._pb)
-            self._operations[operation.name] = (operation, [self.polls], finish)
+            long = self._operations[operation.name] = _Long(operation, self.polls, futures.Future())
+        threading.Thread(target=_do, args=(long.work, work), daemon=True).start()
+        futures.wait([long.work], _GRACE_SECONDS)
+        with self._lock:
+            if not self.polls and long.work.done():
+                _finish(long)
         return operation
 
     def new_number(self) -> int:
@@ -112,6 +124,23 @@ class Resources:
         return found[::-1]
 
 
+def _do(future: "futures.Future[Any]", work: Callable[[], Any]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
+
+
+def _finish(long: _Long) -> None:
+    operation = long.operation
+    try:
+        response = long.work.result()
+        operation.response.Pack(getattr(response, "_pb", response))
+    except VertexError as error:
+        operation.error.CopyFrom(status_pb2.Status(code=CODES.get(error.status, 2), message=str(error)))
+    operation.done = True
+
+
 def page(items: list[Any], request: Any) -> tuple[list[Any], str]:
     """The part of a list that is asked for, and the token of the next."""
     first, size = int(request.page_token or 0), request.page_size or 100
@@ -140,6 +169,13 @@ def check_names(display_name: str, labels: Iterable[tuple[str, str]]) -> None:
     for key, value in labels:
         if not _LABEL.fullmatch(key) or not _LABEL_VALUE.fullmatch(value):
             raise VertexError("INVALID_ARGUMENT", f"Invalid label {key}={value}")
+
+
+def check_mask(mask: Any, *changeable: str) -> list[str]:
+    """The fields that an update names."""
+    if unknown := set(mask.paths) - set(changeable):
+        raise VertexError("INVALID_ARGUMENT", f"{', '.join(sorted(unknown))} cannot be updated.")
+    return list(mask.paths)
 
 
 def delete_metadata() -> Any:

@@ -195,6 +195,14 @@ def _rest_app(api: Api) -> Starlette:
 def _message(way: _Rest, found: re.Match[str], request: Request, body: bytes) -> Any:
     """The SDK's request, from path, query and body."""
     message = getattr(v1, f"{way.method}Request")()
+    try:
+        _fill(message, way, found, request, body)
+    except (json.JSONDecodeError, json_format.ParseError) as error:
+        raise VertexError("INVALID_ARGUMENT", f"Invalid JSON payload received: {error}") from error
+    return message
+
+
+def _fill(message: Any, way: _Rest, found: re.Match[str], request: Request, body: bytes) -> None:
     if "http_body" in type(message).meta.fields:  # passed as it is
         content_type = request.headers.get("content-type", "")
         message.http_body = httpbody_pb2.HttpBody(content_type=content_type, data=body)
@@ -211,7 +219,6 @@ def _message(way: _Rest, found: re.Match[str], request: Request, body: bytes) ->
         for step in path:
             place = getattr(place, step)
         setattr(place, last, value)
-    return message
 
 
 def _json(response: Any) -> Response:
@@ -241,7 +248,8 @@ def served(api: Api, certificate: Path, key: Path) -> Iterator[tuple[str, str]]:
             time.sleep(0.01)
         yield f"127.0.0.1:{grpc_port}", f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        rest_server.should_exit = True
+        # Clients keep connections open and do not answer to their end, which TLS would wait for.
+        rest_server.should_exit = rest_server.force_exit = True
         grpc_server.stop(None).wait()
         thread.join()
         listener.close()
