@@ -10,8 +10,23 @@ from typing import Any
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import vertex_rollout
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.vertex_calls import MANAGED, Place, check_name, is_ours, reaching
+from hfpc.sinks.vertex_calls import MANAGED, Place, check_name, check_place, is_ours, reaching, resource_uri
 from hfpc.sinks.vertex_models import PLATFORM
+from hfpc.sinks.vertex_models import registered as registered_name
+
+__all__ = [
+    "DeployVertexEndpointConfig",
+    "FindVertexChampionConfig",
+    "UndeployVertexEndpointConfig",
+    "VertexEndpoint",
+    "champion",
+    "deploy",
+    "place_of",
+    "predict",
+    "registered_name",
+    "resource_uri",
+    "undeploy",
+]
 
 _RESOURCE = re.compile("projects/([^/]+)/locations/([^/]+)/(models|endpoints)/([^/@]+)(@[^/]+)?")
 _ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com")
@@ -117,6 +132,37 @@ class DeployVertexEndpointConfig:
             metric = f"aiplatform.googleapis.com/prediction/online/{kind}"
             resources["autoscaling_metric_specs"] = [{"metric_name": metric, "target": self.target_utilization}]
         return resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class UndeployVertexEndpointConfig:
+    """Which endpoint is meant.
+
+    Attributes:
+        endpoint_name: Name of the endpoint, as it was deployed.
+        project: Google Cloud project.
+        location: Region, e.g. "us-central1".
+
+    Raises:
+        ArgumentError: A value cannot be used.
+    """
+
+    endpoint_name: str
+    project: str
+    location: str
+
+    def __post_init__(self) -> None:
+        check_name(self.endpoint_name, "endpoint_name")
+        check_place(self.project, self.location)
+
+    @property
+    def resource(self) -> str:
+        """Resource name of the endpoint."""
+        return f"projects/{self.project}/locations/{self.location}/endpoints/{self.endpoint_name}"
+
+
+class FindVertexChampionConfig(UndeployVertexEndpointConfig):
+    """Which endpoint is looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +275,27 @@ def predict(resource: str, inputs: Sequence[Any], parameters: Mapping[str, Any] 
     place = place_of(resource, "endpoint")
     with reaching(f"asking {resource}"):
         return vertex_rollout.ask(place, resource, inputs, parameters)[0]
+
+
+def champion(resource: str, patience: Patience | None = None) -> str:
+    """Folder of the model that has most of an endpoint's traffic, `gs://…`; "" where nothing serves.
+
+    Args:
+        resource: Resource name of the endpoint.
+        patience: How long is waited; None takes the defaults.
+
+    Raises:
+        HfpcError: Google Cloud refused or did not answer.
+    """
+    place = place_of(resource, "endpoint", patience)
+    with reaching(f"looking at {resource}"):
+        endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
+        if endpoint is None or not endpoint.traffic_split:
+            return ""
+        serving = max(endpoint.traffic_split, key=lambda key: (endpoint.traffic_split[key], key))
+        (deployed,) = [each for each in endpoint.deployed_models if each.id == serving]
+        name = f"{deployed.model.partition('@')[0]}@{deployed.model_version_id}"
+        return str(place.ask(place.models.get_model, {"name": name}).artifact_uri)
 
 
 def undeploy(resource: str, patience: Patience | None = None) -> bool:

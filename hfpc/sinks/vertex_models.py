@@ -14,7 +14,18 @@ from hfpc.manifest import Manifest
 from hfpc.redaction import MASK, redacted
 from hfpc.sinks import vertex_evaluation
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.vertex_calls import MANAGED, Place, check_labels, check_name, check_place, is_ours, reaching
+from hfpc.sinks.vertex_calls import (
+    MANAGED,
+    Place,
+    check_labels,
+    check_name,
+    check_place,
+    is_ours,
+    reaching,
+    resource_uri,
+)
+
+__all__ = ["RegisterVertexModelConfig", "VertexModel", "register", "registered", "resource_uri", "stage"]
 
 PLATFORM = "vertex"
 PREDICT_ROUTE = "/predict"

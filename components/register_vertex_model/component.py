@@ -1,0 +1,68 @@
+"""Component: keep a model in Vertex AI's Model Registry."""
+
+from typing import Dict, List
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Model, Output
+
+from hfpc import images
+from hfpc.submit.google_artifacts import VertexModel
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def register_vertex_model(
+    model: Input[Model],
+    predictions: Input[Dataset],
+    registered: Output[VertexModel],
+    name: str,
+    project: str,
+    location: str,
+    staging_uri: str = "",
+    image: str = "",
+    aliases: List[str] = ["default"],
+    labels: Dict[str, str] = {},
+    environment: Dict[str, str] = {},
+    shared_memory_mb: int = 0,
+    startup_seconds: int = 600,
+):
+    """Adds a model to Vertex AI's Model Registry as a version of the model of that name.
+
+    Registering the same model for the same container twice gives the same version. The metrics of
+    the evaluation are imported, so that the console shows them beside the version.
+
+    Args:
+        model: A model from `finetune` or `optimize`.
+        predictions: Its predictions from `evaluate`.
+        name: Name of the model, and its id: lower case letters, digits and hyphens, at most 50.
+        project: Google Cloud project.
+        location: Region, e.g. `us-central1`.
+        staging_uri: Folder (`gs://`) that a model is copied to which does not lie on Cloud Storage.
+        image: Serving image; empty takes this package's own.
+        aliases: Aliases that move to this version.
+        labels: Labels, beside the fingerprint of the model.
+        environment: Environment variables of the container; no secrets.
+        shared_memory_mb: Shared memory of the container in MB; 0 leaves it to Vertex AI.
+        startup_seconds: Seconds that the container may take to load the model.
+
+    Returns:
+        registered: The version, as Google's own components take it too.
+    """
+    from pathlib import Path
+
+    from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register, resource_uri
+
+    config = RegisterVertexModelConfig(
+        name=name,
+        project=project,
+        location=location,
+        staging_uri=staging_uri,
+        image=image,
+        aliases=tuple(aliases),
+        labels=labels,
+        environment=environment,
+        shared_memory_mb=int(shared_memory_mb),
+        startup_seconds=int(startup_seconds),
+    )
+    version = register(model.path, Path(predictions.path), config)
+    registered.uri = resource_uri(version.resource)
+    registered.metadata.update(version.metadata)

@@ -1,0 +1,25 @@
+"""Component: take a Vertex AI endpoint away."""
+
+from kfp import dsl
+
+from hfpc import images
+
+
+@dsl.component(base_image=images.CPU, install_kfp_package=False)
+def undeploy_vertex_endpoint(endpoint_name: str, project: str, location: str) -> bool:
+    """Undeploys every model of an endpoint that was made here, and deletes the endpoint.
+
+    Where there is no such endpoint, nothing is done. Registered models stay.
+
+    Args:
+        endpoint_name: Name of the endpoint, as `deploy_vertex_endpoint` was given it.
+        project: Google Cloud project.
+        location: Region, e.g. `us-central1`.
+
+    Returns:
+        Whether there was an endpoint.
+    """
+    from hfpc.sinks.vertex_endpoints import UndeployVertexEndpointConfig, undeploy
+
+    config = UndeployVertexEndpointConfig(endpoint_name=endpoint_name, project=project, location=location)
+    return undeploy(config.resource)
