@@ -1,12 +1,14 @@
 """Component: which model serves now?"""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from hfpc import images
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
-def find_vertex_champion(endpoint_name: str, project: str, location: str) -> str:
+def find_vertex_champion(endpoint_name: str, project: str, location: str) -> NamedTuple("Outputs", [("champion", str)]):
     """Finds the model that has most of the traffic of a Vertex AI endpoint.
 
     Args:
@@ -15,10 +17,10 @@ def find_vertex_champion(endpoint_name: str, project: str, location: str) -> str
         location: Region, e.g. `us-central1`.
 
     Returns:
-        Folder of its files, `gs://…`, which `compare_models` takes as `champion`; empty where
-        nothing serves yet.
+        champion: Folder of its files, `gs://…`, as `compare_models` takes it; empty where nothing
+            serves yet.
     """
     from hfpc.sinks.vertex_endpoints import FindVertexChampionConfig, champion
 
     config = FindVertexChampionConfig(endpoint_name=endpoint_name, project=project, location=location)
-    return champion(config.resource)
+    return (champion(config.resource),)

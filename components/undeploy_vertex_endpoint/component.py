@@ -1,12 +1,16 @@
 """Component: take a Vertex AI endpoint away."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from hfpc import images
 
 
 @dsl.component(base_image=images.CPU, install_kfp_package=False)
-def undeploy_vertex_endpoint(endpoint_name: str, project: str, location: str) -> bool:
+def undeploy_vertex_endpoint(endpoint_name: str, project: str, location: str) -> NamedTuple(
+    "Outputs", [("removed", bool)]
+):
     """Undeploys every model of an endpoint that was made here, and deletes the endpoint.
 
     Where there is no such endpoint, nothing is done. Registered models stay.
@@ -17,9 +21,9 @@ def undeploy_vertex_endpoint(endpoint_name: str, project: str, location: str) ->
         location: Region, e.g. `us-central1`.
 
     Returns:
-        Whether there was an endpoint.
+        removed: Whether there was an endpoint.
     """
     from hfpc.sinks.vertex_endpoints import UndeployVertexEndpointConfig, undeploy
 
     config = UndeployVertexEndpointConfig(endpoint_name=endpoint_name, project=project, location=location)
-    return undeploy(config.resource)
+    return (undeploy(config.resource),)

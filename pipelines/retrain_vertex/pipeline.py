@@ -146,7 +146,7 @@ def retrain_vertex(
     comparison = compare_models(
         predictions=candidate.outputs["predictions"],
         dataset=candidate.outputs["dataset"],
-        champion=champion.output,
+        champion=champion.outputs["champion"],
         min_metrics=min_metrics,
         min_gain=min_gain,
         significance=significance,
