@@ -2,6 +2,7 @@
 
     python compile.py                      writes build/<target>/ and the generated files
     python compile.py --target vertex      for one target only
+    python compile.py --profile gpu-l4     for other machines than the CPUs of the default
     python compile.py --check              writes nothing; exit 1 when a generated file is stale
 
 Generated and committed: `components/*/component.yaml`, every README.md below `components/` and
@@ -18,6 +19,7 @@ from typing import Any
 import yaml
 
 from hfpc import components, images, pipelines
+from hfpc.errors import HfpcError
 from hfpc.submit import readme
 from hfpc.submit.compile import TARGETS, compile_all, compile_component, compile_pipeline
 
@@ -28,6 +30,9 @@ def main() -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="Compile every component and pipeline.")
     parser.add_argument("--target", choices=TARGETS, help="compile for this target only (default: all)")
+    parser.add_argument(
+        "--profile", default="cpu", help="machines that finetune is compiled for, see `hfpc profiles` (default: cpu)"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "build", help="folder to write (default: build)")
     parser.add_argument("--check", action="store_true", help="only check that the generated files are fresh")
     options = parser.parse_args()
@@ -43,7 +48,11 @@ def main() -> int:
         print(f"wrote {path.relative_to(ROOT)}")
     for target in [options.target] if options.target else TARGETS:
         folder = options.output / target
-        files = compile_all(target, folder)
+        try:
+            files = compile_all(target, folder, options.profile)
+        except HfpcError as error:
+            print(error, file=sys.stderr)
+            return 1
         print(f"compiled {len(files)} components and pipelines for {target} into {folder}")
     return 0
 

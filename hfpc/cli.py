@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 import hfpc
 from hfpc import cli_values, cloud_cli
-from hfpc.errors import HfpcError
+from hfpc.errors import ArgumentError, HfpcError
 
 
 class _Group(TyperGroup):
@@ -77,6 +77,9 @@ def compile_(
     ] = "",
     target: Annotated[str, typer.Option(help="vertex or kubeflow.")] = "vertex",
     output: Annotated[Path | None, typer.Option(help="File to write; a folder if NAME is left out.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="Machines that the step finetune is for; `hfpc profiles` lists them.")
+    ] = "cpu",
 ) -> None:
     """Write components and pipelines as YAML for Vertex AI Pipelines or Kubeflow Pipelines."""
     from hfpc.console import catalog
@@ -84,16 +87,18 @@ def compile_(
 
     if not name:
         folder = output or Path("build") / target
-        files = compiler.compile_all(target, folder)
+        files = compiler.compile_all(target, folder, profile)
         print(f"wrote {len(files)} files below {folder}")
         return
     is_own = ".py:" in name or name.endswith((".yaml", ".yml"))
     name = name if is_own else name.replace("-", "_")
     file = output or Path(f"{name.rpartition(':')[2]}.yaml")
     if not is_own and catalog.kind_of(name) == "components":
+        if profile != "cpu":
+            raise ArgumentError("profile", profile, "a profile is for pipelines: leave it out, or name a pipeline")
         compiler.compile_component(name, file)
     else:
-        compiler.compile_pipeline(name, target, file)
+        compiler.compile_pipeline(name, target, file, profile)
     print(f"wrote {file}")
 
 

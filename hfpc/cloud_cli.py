@@ -33,7 +33,15 @@ Labels = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
+    app.command()(profiles)
     app.command()(submit)
+
+
+def profiles() -> None:
+    """List the machines that pipelines can be compiled for and submitted to."""
+    from hfpc.console import profile_table
+
+    profile_table.print_profiles(cli_values.console())
 
 
 def submit(

@@ -8,6 +8,8 @@ import yaml
 
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit.find import definition
+from hfpc.submit.placement import place
+from hfpc.submit.profiles import Profile, find_profile
 
 TARGETS = ("vertex", "kubeflow")
 
@@ -25,23 +27,26 @@ def compile_component(name: str, path: Path) -> None:
     components = import_module("hfpc.components")
     if name not in components.__all__:
         raise ArgumentError("name", name, f"give one of {', '.join(components.__all__)}")
-    _compile(getattr(components, name), path)
+    _write(getattr(components, name), path)
 
 
-def compile_pipeline(name: str, target: str, path: Path) -> None:
+def compile_pipeline(name: str, target: str, path: Path, profile: str = "cpu") -> None:
     """Writes the YAML of a pipeline.
 
     Args:
         name: A name in `hfpc.pipelines`, e.g. "finetune_local", or `file.py:function`.
         target: "vertex" or "kubeflow". A file for Vertex is one YAML document.
         path: YAML file to write; its folder is made.
+        profile: The machines that its step `finetune` is for; see `hfpc.submit.profiles`.
 
     Raises:
-        ArgumentError: There is no such pipeline or target.
+        ArgumentError: There is no such pipeline, target or profile, or they do not go together.
         HfpcError: The pipeline has Kubernetes settings, which Vertex cannot load.
+        MissingExtraError: The profile needs the extra `google`, which is not installed.
     """
     if target not in TARGETS:
         raise ArgumentError("target", target, f"give one of {', '.join(TARGETS)}")
+    machines = find_profile(profile)
     if name.endswith((".yaml", ".yml")):
         raise ArgumentError("name", name, "it is compiled already; give a pipeline's name or file.py:function")
     pipeline = definition(name)
@@ -51,25 +56,50 @@ def compile_pipeline(name: str, target: str, path: Path) -> None:
             f"{name} has Kubernetes settings, and Vertex AI Pipelines loads a single YAML document only: "
             "compile it with --target kubeflow, or leave the kfp-kubernetes calls out"
         )
-    _compile(pipeline, path)
+    _write(pipeline, path, machines, target)
     if target == "vertex" and len(list(yaml.safe_load_all(path.read_text("utf-8")))) != 1:
         raise HfpcError(f"{path} holds more than one YAML document, which Vertex AI Pipelines cannot load")
 
 
-def compile_all(target: str, folder: Path) -> list[Path]:
-    """Writes every component and pipeline for a target, and returns the files."""
+def compile_all(target: str, folder: Path, profile: str = "cpu") -> list[Path]:
+    """Writes every component, and every pipeline for a target and a profile; returns the files."""
     files = []
     for name in import_module("hfpc.components").__all__:
         files.append(folder / "components" / f"{name}.yaml")
         compile_component(name, files[-1])
     for name in import_module("hfpc.pipelines").__all__:
         files.append(folder / "pipelines" / f"{name}.yaml")
-        compile_pipeline(name, target, files[-1])
+        compile_pipeline(name, target, files[-1], profile)
     return files
 
 
-def _compile(compilable: Any, path: Path) -> None:
+def _write(compilable: Any, path: Path, profile: Profile | None = None, target: str = "vertex") -> None:
     from kfp import compiler
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(compilable, str(path))
+    if profile is None or not profile.machine_type:
+        compiler.Compiler().compile(compilable, str(path))
+        return
+    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
+    from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+
+    placed = place(json_format.MessageToDict(compilable.pipeline_spec), profile, target)
+    platforms = type(compilable.platform_spec)()
+    platforms.CopyFrom(compilable.platform_spec)
+    if placed.executors:
+        own = json_format.MessageToDict(platforms)
+        json_format.ParseDict(_with_executors(own, placed.executors), platforms)
+    spec = json_format.ParseDict(placed.spec, PipelineSpec())
+    write_pipeline_spec_to_file(spec, compilable.description, platforms, str(path))
+
+
+def _with_executors(platforms: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """A platform spec with more settings for Kubernetes; what the pipeline says of an executor is kept."""
+    kubernetes = platforms.setdefault("platforms", {}).setdefault("kubernetes", {})
+    executors = kubernetes.setdefault("deploymentSpec", {}).setdefault("executors", {})
+    for label, setting in settings.items():
+        mounts = [*executors.get(label, {}).get("emptyDirMounts", []), *setting["emptyDirMounts"]]
+        paths = {mount["mountPath"]: mount for mount in reversed(mounts)}  # the pipeline's own goes first
+        executors[label] = {**executors.get(label, {}), "emptyDirMounts": list(paths.values())}
+    return platforms

@@ -1,0 +1,106 @@
+"""A component of a compiled pipeline as a Vertex AI custom job: several nodes, TPUs, spot machines."""
+
+import json
+from typing import Any
+
+from hfpc.errors import MissingExtraError
+from hfpc.submit.graph import Spec
+from hfpc.submit.profiles import Profile
+from hfpc.submit.vertex_submission import VertexSubmission
+
+
+def as_custom_job(spec: Spec, component: str, profile: Profile) -> None:
+    """Replaces a component by the custom job that runs the same container on each node; its tasks stay as they are.
+
+    Args:
+        spec: A compiled pipeline, which is changed.
+        component: Name of the component in it, e.g. "comp-finetune".
+        profile: The machines.
+
+    Raises:
+        MissingExtraError: The extra `google` is not installed.
+    """
+    try:
+        from google_cloud_pipeline_components.v1 import custom_job  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise MissingExtraError("google_cloud_pipeline_components", "google", "a custom job on Vertex AI") from error
+    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from kfp.components import load_component_from_text
+
+    job = custom_job.create_custom_training_job_from_component(
+        load_component_from_text(json.dumps(_alone(spec, component))),
+        display_name=component.removeprefix("comp-"),
+        replica_count=profile.nodes,
+        machine_type=profile.machine_type,
+        accelerator_type=profile.accelerator,
+        accelerator_count=profile.devices,
+        boot_disk_type=profile.boot_disk_type,
+        boot_disk_size_gb=profile.boot_disk,
+        strategy="SPOT" if profile.spot else "STANDARD",
+        restart_job_on_worker_restart=profile.spot,
+    )
+    made: Spec = json_format.MessageToDict(job.pipeline_spec)
+    ((_, definition),) = made["components"].items()
+    ((_, executor),) = made["deploymentSpec"]["executors"].items()
+    if profile.tpu_topology:
+        for pool in definition["inputDefinitions"]["parameters"]["worker_pool_specs"]["defaultValue"]:
+            pool["machine_spec"]["tpu_topology"] = profile.tpu_topology
+    label = spec["components"][component]["executorLabel"]
+    spec["components"][component] = definition | {"executorLabel": label}
+    spec["deploymentSpec"]["executors"][label] = executor
+
+
+def run_as(spec: Spec, submission: VertexSubmission) -> None:
+    """Lets the custom jobs of a pipeline run as its other tasks do: same account, network and key.
+
+    What the pipeline itself says of a job goes first.
+
+    Args:
+        spec: A compiled pipeline, which is changed.
+        submission: The run.
+    """
+    given = {
+        "service_account": submission.service_account,
+        "network": submission.network,
+        "encryption_spec_key_name": submission.kms_key,
+    }
+    for component in spec.get("components", {}).values():
+        parameters = component.get("inputDefinitions", {}).get("parameters", {})
+        if "worker_pool_specs" not in parameters:
+            continue
+        for name, value in given.items():
+            if value and name in parameters and not parameters[name].get("defaultValue"):
+                parameters[name]["defaultValue"] = value
+
+
+def _alone(spec: Spec, name: str) -> Spec:
+    """A pipeline of one component, which hands its inputs and outputs on."""
+    component = spec["components"][name]
+    inputs, outputs = component.get("inputDefinitions", {}), component.get("outputDefinitions", {})
+    task: dict[str, Any] = {
+        "componentRef": {"name": name},
+        "taskInfo": {"name": "job"},
+        "inputs": {
+            "parameters": {each: {"componentInputParameter": each} for each in inputs.get("parameters", {})},
+            "artifacts": {each: {"componentInputArtifact": each} for each in inputs.get("artifacts", {})},
+        },
+    }
+    selectors = {
+        "artifacts": {
+            each: {"artifactSelectors": [{"producerSubtask": "job", "outputArtifactKey": each}]}
+            for each in outputs.get("artifacts", {})
+        }
+    }
+    label = component["executorLabel"]
+    return {
+        "pipelineInfo": {"name": "job"},
+        "schemaVersion": spec["schemaVersion"],
+        "sdkVersion": spec["sdkVersion"],
+        "components": {name: component},
+        "deploymentSpec": {"executors": {label: spec["deploymentSpec"]["executors"][label]}},
+        "root": {
+            "dag": {"tasks": {"job": task}, "outputs": selectors},
+            "inputDefinitions": inputs,
+            "outputDefinitions": outputs,
+        },
+    }

@@ -1,0 +1,115 @@
+"""Puts the step `finetune` of a compiled pipeline on the machines of a profile. Whatever else is in it stays."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from hfpc import images
+from hfpc.errors import ArgumentError
+from hfpc.submit.custom_job import as_custom_job
+from hfpc.submit.graph import Spec
+from hfpc.submit.profiles import Profile
+
+_FUNCTION = "finetune"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A pipeline on the machines of a profile.
+
+    Attributes:
+        spec: The pipeline spec.
+        executors: Name of an executor to its settings for Kubernetes; empty for Vertex AI.
+    """
+
+    spec: Spec
+    executors: dict[str, Any] = field(default_factory=dict)
+
+
+def place(spec: Spec, profile: Profile, target: str) -> Placed:
+    """The pipeline with its `finetune` steps, however deep, on the machines of a profile.
+
+    Args:
+        spec: A compiled pipeline; it is not changed.
+        profile: The machines.
+        target: "vertex" or "kubeflow".
+
+    Raises:
+        ArgumentError: The pipeline has no such step or asks for another number of processes, or the target
+            cannot do it.
+    """
+    if not profile.machine_type:
+        return Placed(spec=spec)
+    if target == "kubeflow" and (profile.nodes > 1 or profile.tpu_topology or profile.spot):
+        fix = "for kubeflow it is one node with GPUs: several nodes, TPUs and spot machines run on Vertex AI only"
+        raise ArgumentError("profile", profile.name, fix)
+    placed = copy.deepcopy(spec)
+    names = list(_finetune_components(placed))
+    if not names:
+        raise ArgumentError("profile", profile.name, "the pipeline has no step finetune, which a profile is for")
+    executors = {}
+    for name in names:
+        _ask_for_processes(placed, name, profile)
+        label = placed["components"][name]["executorLabel"]
+        container = placed["deploymentSpec"]["executors"][label]["container"]
+        container["image"] = images.for_device(container["image"], profile.image)
+        container.pop("resources", None)
+        if target == "kubeflow":
+            container["resources"] = _resources("nvidia.com/gpu", profile.devices)
+            executors[label] = {"emptyDirMounts": [_shared_memory(profile)]}
+        elif profile.is_custom_job:
+            as_custom_job(placed, name, profile)
+        else:
+            container["resources"] = _resources(profile.accelerator, profile.devices) | _limits(profile)
+    return Placed(spec=placed, executors=executors)
+
+
+def _finetune_components(spec: Spec) -> Iterator[str]:
+    """Names of the components that are `finetune`: kfp numbers them where a pipeline has several."""
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    for name, component in spec.get("components", {}).items():
+        container = executors.get(component.get("executorLabel"), {}).get("container", {})
+        if container.get("args", [])[-2:] == ["--function_to_execute", _FUNCTION] and (
+            "processes" in component.get("inputDefinitions", {}).get("parameters", {})
+        ):
+            yield name
+
+
+def _ask_for_processes(spec: Spec, component: str, profile: Profile) -> None:
+    """Makes the profile's number of processes the component's default, so that any other is an error of the step."""
+    for dag in (spec["root"], *spec["components"].values()):
+        for name, task in dag.get("dag", {}).get("tasks", {}).items():
+            if task["componentRef"]["name"] != component:
+                continue
+            given = task.get("inputs", {}).get("parameters", {}).get("processes", {})
+            constant = given.get("runtimeValue", {}).get("constant")
+            if constant == 0:
+                del task["inputs"]["parameters"]["processes"]
+            elif constant not in (None, profile.processes):
+                fix = f"profile {profile.name} runs {profile.processes} in {name}: leave processes out of the pipeline"
+                raise ArgumentError("processes", int(constant), fix)
+    parameter = spec["components"][component]["inputDefinitions"]["parameters"]["processes"]
+    parameter["defaultValue"] = float(profile.processes)
+
+
+def _resources(accelerator: str, count: int) -> dict[str, Any]:
+    """As kfp writes them: each setting under its old and its new name."""
+    both = {"type": accelerator, "count": str(count), "resourceType": accelerator, "resourceCount": str(count)}
+    return {"accelerator": both}
+
+
+def _limits(profile: Profile) -> dict[str, Any]:
+    """CPUs and memory of the machine type: Vertex AI takes the machine that comes closest."""
+    return {
+        "cpuLimit": float(profile.cpus),
+        "memoryLimit": float(profile.memory),
+        "resourceCpuLimit": str(profile.cpus),
+        "resourceMemoryLimit": f"{profile.memory}G",
+    }
+
+
+def _shared_memory(profile: Profile) -> dict[str, str]:
+    """A mount in the form that kfp-kubernetes writes."""
+    size = f"{profile.shared_memory}Gi"
+    return {"volumeName": "shared-memory", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": size}  # noqa: S108
