@@ -1,0 +1,179 @@
+"""Asking endpoints of SageMaker, at once or by way of S3, and the golden requests of what they serve."""
+
+import json
+import tarfile
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from hfpc import aws, golden, tasks
+from hfpc.errors import DataError, EndpointError
+from hfpc.serving.client import INPUTS_PER_REQUEST
+from hfpc.sinks.sagemaker_calls import Place
+from hfpc.sinks.sagemaker_staging import bucket_and_key
+
+_JSON = "application/json"
+_LARGEST = 16 << 20
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden requests of a model and the task they are of."""
+
+    task: tasks.Task
+    requests: list[dict[str, Any]]
+
+    def check(self, endpoint: str, responses: Sequence[Any]) -> None:
+        """Raises EndpointError where an answer differs from when the model was made."""
+        different = list(dict.fromkeys(golden.differences(self.task, self.requests, responses)))
+        if different:
+            listed = "; ".join(different)
+            raise EndpointError(f"endpoint {endpoint} does not answer as the model did when it was made: {listed}")
+
+
+def golden_requests(place: Place, model_data: str, task: str) -> Golden | None:
+    """The golden requests in a model's folder or archive on S3; None for tasks that have none.
+
+    Raises:
+        DataError: There are none although the task has them.
+    """
+    if task not in tasks.names():
+        return None
+    bucket, key = bucket_and_key(model_data)
+    if key.endswith(".tar.gz"):
+        content = _from_archive(place, bucket, key)
+    else:
+        content = read(place, f"s3://{bucket}/{key}/{golden.FILE_NAME}")
+    try:
+        requests = json.loads(content or b"[]")
+    except ValueError as error:
+        raise DataError(
+            f"{golden.FILE_NAME} in {model_data} cannot be read ({error}): register the model again"
+        ) from error
+    if not requests:
+        fix = "fine-tune the model again to make its golden requests"
+        raise DataError(f"{model_data} has no {golden.FILE_NAME}, or an empty one: {fix}")
+    return Golden(tasks.get(task), requests)
+
+
+def _from_archive(place: Place, bucket: str, key: str) -> bytes | None:
+    """`golden.json` of an archive, whose weights come after it and are not read."""
+    found = place.found(place.s3.get_object, Bucket=bucket, Key=key)
+    if found is None:
+        return None
+    with closing(found["Body"]) as body, tarfile.open(fileobj=body, mode="r|gz") as tar:
+        for entry in tar:
+            if entry.name == golden.FILE_NAME and (stream := tar.extractfile(entry)) is not None:
+                return stream.read(_LARGEST)
+    return None
+
+
+def check_golden(place: Place, endpoint: str, expected: Golden | None, output_uri: str = "") -> None:
+    """Sends the golden requests to an endpoint.
+
+    Raises:
+        EndpointError: An answer differs from when the model was made, or has another form.
+    """
+    if expected is None:
+        print(f"{endpoint} is healthy; its task has no golden requests to send", flush=True)
+        return
+    inputs = [request["inputs"] for request in expected.requests]
+    expected.check(endpoint, ask(place, endpoint, inputs, output_uri=output_uri))
+
+
+def ask(
+    place: Place,
+    endpoint: str,
+    inputs: Sequence[Any],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    output_uri: str = "",
+) -> list[Any]:
+    """A response for each input.
+
+    Args:
+        place: The region.
+        endpoint: Name of the endpoint.
+        inputs: Inputs of the model's task.
+        parameters: Parameters of the task.
+        output_uri: For an async endpoint, `s3://…` below which inputs are put; "" for others.
+
+    Raises:
+        EndpointError: The endpoint refused, or answered in another form.
+    """
+    responses: list[Any] = []
+    for first in range(0, len(inputs), INPUTS_PER_REQUEST):
+        part = list(inputs[first : first + INPUTS_PER_REQUEST])
+        content: dict[str, Any] = {"inputs": part}
+        if parameters:
+            content["parameters"] = dict(parameters)
+        body = json.dumps(content).encode()
+        answer = _later(place, endpoint, body, output_uri) if output_uri else _now(place, endpoint, body)
+        responses += _responses(endpoint, answer, len(part))
+    return responses
+
+
+def _now(place: Place, endpoint: str, body: bytes) -> bytes:
+    try:
+        given = place.ask(
+            place.runtime.invoke_endpoint, EndpointName=endpoint, Body=body, ContentType=_JSON, Accept=_JSON
+        )
+    except Exception as error:
+        if aws.code(error) != "ModelError":
+            raise
+        raise EndpointError(f"endpoint {endpoint} refused: {aws.reason(error)}") from error
+    content: bytes = given["Body"].read()
+    return content
+
+
+def _later(place: Place, endpoint: str, body: bytes, output_uri: str) -> bytes:
+    """Puts the request on S3 and waits for the answer there; what was put there for it is taken away again."""
+    bucket, prefix = bucket_and_key(output_uri, "output_uri")
+    key = f"{prefix}/hfpc-requests/{uuid.uuid4()}.json".lstrip("/")
+    used = [f"s3://{bucket}/{key}"]
+    try:
+        place.ask(place.s3.put_object, Bucket=bucket, Key=key, Body=body)
+        given = place.ask(
+            place.runtime.invoke_endpoint_async,
+            EndpointName=endpoint,
+            InputLocation=used[0],
+            ContentType=_JSON,
+            Accept=_JSON,
+        )
+        used += [uri for uri in (given["OutputLocation"], given.get("FailureLocation", "")) if uri]
+        return _waited(place, endpoint, *used[1:])
+    finally:
+        for uri in used:
+            where, name = bucket_and_key(uri)
+            with suppress(Exception):  # an old request that stays is no harm, and the answer is here
+                place.s3.delete_object(Bucket=where, Key=name)
+
+
+def _waited(place: Place, endpoint: str, done: str, failed: str = "") -> bytes:
+    for _ in place.patience.polls():
+        if (content := read(place, done)) is not None:
+            return content
+        if failed and (content := read(place, failed)) is not None:
+            said = " ".join(content.decode(errors="replace").split())[:500]
+            raise EndpointError(f"endpoint {endpoint} refused: {said}")
+    raise EndpointError(f"endpoint {endpoint} has not written {done} after {place.patience.total:g} seconds")
+
+
+def read(place: Place, uri: str) -> bytes | None:
+    """A small object of S3; None where there is none."""
+    bucket, key = bucket_and_key(uri)
+    found = place.found(place.s3.get_object, Bucket=bucket, Key=key)
+    return None if found is None else bytes(found["Body"].read())
+
+
+def _responses(endpoint: str, content: bytes, wanted: int) -> list[Any]:
+    """The answers of an endpoint; the stock container gives the best label alone, without a list around it."""
+    try:
+        answer = json.loads(content)
+    except ValueError as error:
+        raise EndpointError(f"endpoint {endpoint} did not answer in JSON ({error})") from error
+    if not isinstance(answer, list) or len(answer) != wanted:
+        raise EndpointError(f"endpoint {endpoint} did not give a list with one response for each of {wanted} inputs")
+    return [[item] if isinstance(item, dict) else item for item in answer]
