@@ -9,9 +9,13 @@ from typing import Any
 
 from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.submit.custom_job import run_as
 from hfpc.submit.find import definition
 from hfpc.submit.graph import Graph, Spec
 from hfpc.submit.parameters import check, resolve
+from hfpc.submit.placement import place
+from hfpc.submit.profiles import find_profile
+from hfpc.submit.publish import download, is_template
 from hfpc.submit.vertex_submission import VertexSubmission
 
 LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
@@ -23,20 +27,25 @@ _LABEL_VALUE = re.compile("[a-z0-9_-]{0,63}")
 _LOCATION = re.compile("[a-z]+-[a-z]+[0-9]+")
 
 
-def prepare(pipeline: str, given: dict[str, Any], submission: VertexSubmission) -> VertexSubmission:
+def prepare(
+    pipeline: str, given: dict[str, Any], submission: VertexSubmission, profile: str = "cpu"
+) -> VertexSubmission:
     """Compiles a pipeline for Vertex AI and checks everything that needs no question to Google Cloud.
 
     Args:
-        pipeline: A name in `hfpc.pipelines`, a compiled YAML file, or `file.py:function`.
+        pipeline: A name in `hfpc.pipelines`, a compiled YAML file, `file.py:function`, or the address of a pipeline
+            in Artifact Registry, which is downloaded.
         given: Parameter name to value or text. Where the pipeline has parameters `project` and `location` that are
             not given, they are the submission's.
         submission: Where and how to run it. Its name, spec and parameters are filled in here; so are project,
             location, pipeline root and job id where they are "", the first three from the environment.
+        profile: The machines of its step `finetune`; see `hfpc.submit.profiles`.
 
     Raises:
         ArgumentError: A parameter or an option cannot be used.
-        HfpcError: The pipeline has Kubernetes settings.
+        HfpcError: The pipeline has Kubernetes settings, or cannot be downloaded.
     """
+    machines = find_profile(profile)
     spec = spec_for_vertex(pipeline)
     # A run is known by the pipeline's name in the spec: it is what Vertex AI lists, too.
     name = spec["pipelineInfo"]["name"]
@@ -45,13 +54,19 @@ def prepare(pipeline: str, given: dict[str, Any], submission: VertexSubmission) 
         name=name,
         spec=spec,
         project=google_cloud.project(submission.project),
-        location=submission.location or _from_environment("location", LOCATION_VARIABLES, "e.g. us-central1"),
+        location=location_of(submission.location),
         pipeline_root=submission.pipeline_root
         or _from_environment("pipeline_root", (ROOT_VARIABLE,), "e.g. gs://BUCKET/runs"),
         job_id=submission.job_id or new_job_id(name),
     )
     check_options(whole)
-    return replace(whole, parameters=_parameters(whole, given))
+    whole = replace(whole, parameters=_parameters(whole, given))
+    placed = place(spec, machines, "vertex").spec
+    return replace(
+        whole,
+        spec=run_as(placed, whole),
+        template_uri=pipeline if is_template(pipeline) and not machines.machine_type else "",
+    )
 
 
 def spec_for_vertex(pipeline: str) -> Spec:
@@ -63,11 +78,23 @@ def spec_for_vertex(pipeline: str) -> Spec:
     """
     from google.protobuf import json_format  # type: ignore[import-untyped]
 
-    found = definition(pipeline)
+    found = download(pipeline) if is_template(pipeline) else definition(pipeline)
     if found.platform_spec.platforms:
         raise HfpcError(f"{pipeline} has Kubernetes settings, which Vertex AI does not load: leave them out")
     spec: Spec = json_format.MessageToDict(found.pipeline_spec)
     return spec
+
+
+def location_of(given: str) -> str:
+    """The region: what is given, else what the environment names.
+
+    Raises:
+        ArgumentError: There is none, or it is no region.
+    """
+    found = given or _from_environment("location", LOCATION_VARIABLES, "e.g. us-central1")
+    if not _LOCATION.fullmatch(found):
+        raise ArgumentError("location", found, "give a region, e.g. us-central1")
+    return found
 
 
 def check_options(submission: VertexSubmission) -> None:
@@ -76,8 +103,6 @@ def check_options(submission: VertexSubmission) -> None:
     Raises:
         ArgumentError: Names the option.
     """
-    if not _LOCATION.fullmatch(submission.location):
-        raise ArgumentError("location", submission.location, "give a region, e.g. us-central1")
     if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]+(/.*)?", submission.pipeline_root):
         raise ArgumentError("pipeline_root", submission.pipeline_root, "give a folder of a bucket, gs://BUCKET/…")
     if not _JOB_ID.fullmatch(submission.job_id):

@@ -1,0 +1,119 @@
+"""The commands `hfpc schedule …`: pipelines that run again and again on Vertex AI."""
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hfpc import cli_values
+from hfpc.cloud_cli import Account, Key, Labels, Location, Network, Params, Pipeline, Project, Root, Settings
+
+if TYPE_CHECKING:
+    from hfpc.submit.schedule import Schedules
+
+app = typer.Typer(no_args_is_help=True, help="Run pipelines again and again on Vertex AI Pipelines.")
+
+Name = Annotated[str, typer.Argument(help="Display name of the schedule.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def create(
+    pipeline: Pipeline,
+    cron: Annotated[str, typer.Option(help="Minute, hour, day, month, weekday, e.g. '0 6 * * 1'.")],
+    name: Annotated[str, typer.Option(help="Display name of the schedule. Default: the pipeline's name.")] = "",
+    time_zone: Annotated[str, typer.Option(help="IANA time zone of the cron, e.g. Europe/Paris.")] = "UTC",
+    start: Annotated[str, typer.Option(help="ISO 8601 time before which nothing runs.")] = "",
+    end: Annotated[str, typer.Option(help="ISO 8601 time after which nothing runs.")] = "",
+    max_concurrent_runs: Annotated[int, typer.Option(help="Runs that may be under way at once.")] = 1,
+    project: Project = "",
+    location: Location = "",
+    pipeline_root: Root = "",
+    settings: Settings = None,
+    params: Params = None,
+    service_account: Account = "",
+    network: Network = "",
+    kms_key: Key = "",
+    labels: Labels = None,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Whether tasks may be taken from earlier runs.")
+    ] = False,
+) -> None:
+    """Create a schedule, or change the one of this name.
+
+    Nothing is taken from earlier runs unless --cache is given: new data behind the same URI must be read.
+    """
+    from hfpc.submit import prepare
+    from hfpc.submit.cron import Timing
+    from hfpc.submit.schedule import Schedules
+    from hfpc.submit.vertex_submission import VertexSubmission
+
+    timing = Timing(cron=cron, time_zone=time_zone, start=start, end=end, max_concurrent_runs=max_concurrent_runs)
+    submission = prepare.prepare(
+        pipeline,
+        cli_values.parameters(params, settings),
+        VertexSubmission(
+            name="",
+            spec={},
+            parameters={},
+            project=project,
+            location=location,
+            pipeline_root=pipeline_root,
+            job_id="",
+            service_account=service_account,
+            network=network,
+            kms_key=kms_key,
+            labels=dict(cli_values.pair(label, "--label", "team=search") for label in labels or []),
+            # None would leave the choice to each task, whose default is to take from earlier runs.
+            caching=None if cache else False,
+        ),
+    )
+    schedules = Schedules(submission.project, submission.location)
+    made, change = schedules.put(name or submission.name, submission, timing)
+    default = " (the default)" if time_zone == "UTC" else ""
+    print(f"{change}: {made.display_name}, {timing.cron}, time zone {time_zone}{default}, {made.state.lower()}")
+
+
+@app.command("list")
+def list_(project: Project = "", location: Location = "", as_json: Json = False) -> None:
+    """List the schedules."""
+    found = _schedules(project, location).all()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(each) for each in found], indent=2))
+        return
+    for each in found:
+        print(
+            f"{each.display_name}: {each.cron}, {each.state.lower()}" + f", next {each.next_run}" * bool(each.next_run)
+        )
+    if not found:
+        print("no schedules")
+
+
+@app.command()
+def pause(name: Name, project: Project = "", location: Location = "") -> None:
+    """Let no further run of a schedule start."""
+    _schedules(project, location).pause(name)
+    print(f"paused: {name}")
+
+
+@app.command()
+def resume(name: Name, project: Project = "", location: Location = "") -> None:
+    """Let the runs of a schedule start again."""
+    _schedules(project, location).resume(name)
+    print(f"resumed: {name}")
+
+
+@app.command()
+def delete(name: Name, project: Project = "", location: Location = "") -> None:
+    """Delete a schedule; its runs stay."""
+    _schedules(project, location).delete(name)
+    print(f"deleted: {name}")
+
+
+def _schedules(project: str, location: str) -> "Schedules":
+    from hfpc import google_cloud
+    from hfpc.submit.prepare import location_of
+    from hfpc.submit.schedule import Schedules
+
+    return Schedules(google_cloud.project(project), location_of(location))

@@ -1,0 +1,86 @@
+"""When a schedule runs: cron, time zone, first and last moment. Checked before anything is asked."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from hfpc.errors import ArgumentError
+
+_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_DAYS = "sun mon tue wed thu fri sat".split()
+_FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
+    ("minute", 0, 59, {}),
+    ("hour", 0, 23, {}),
+    ("day of the month", 1, 31, {}),
+    ("month", 1, 12, {name: number for number, name in enumerate(_MONTHS, 1)}),
+    ("day of the week", 0, 7, {name: number for number, name in enumerate(_DAYS)}),
+)
+_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9]\d?))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """When to run.
+
+    Attributes:
+        cron: Five fields, e.g. "0 6 * * 1" for Mondays at six.
+        time_zone: IANA name of the time zone that the fields are in.
+        start: ISO 8601 time before which nothing runs; "" for now. Without an offset it is in the time zone.
+        end: ISO 8601 time after which nothing runs; "" for never.
+        max_concurrent_runs: Runs that may be under way at once; a run that is due beyond them is left out.
+    """
+
+    cron: str
+    time_zone: str = "UTC"
+    start: str = ""
+    end: str = ""
+    max_concurrent_runs: int = 1
+
+    def __post_init__(self) -> None:
+        fields = self.cron.split()
+        if len(fields) != len(_FIELDS):
+            raise ArgumentError("cron", self.cron, "give minute, hour, day, month and weekday, e.g. '0 6 * * 1'")
+        for text, (what, least, most, names) in zip(fields, _FIELDS, strict=True):
+            if not all(_fits(part.lower(), least, most, names) for part in text.split(",")):
+                raise ArgumentError("cron", self.cron, f"its {what} {text!r} is wrong: give {least} to {most}, or *")
+        try:
+            ZoneInfo(self.time_zone)
+        except (OSError, ValueError, KeyError) as error:
+            raise ArgumentError("time_zone", self.time_zone, "give an IANA time zone, e.g. Europe/Paris") from error
+        if self.max_concurrent_runs < 1:
+            raise ArgumentError("max_concurrent_runs", self.max_concurrent_runs, "give at least 1")
+        start, end = self.moment("start"), self.moment("end")
+        if start and end and start >= end:
+            raise ArgumentError("end", self.end, f"give a time after start={self.start}")
+
+    @property
+    def text(self) -> str:
+        """Cron with the time zone, as Vertex AI takes it."""
+        return f"TZ={self.time_zone} {' '.join(self.cron.split())}"
+
+    def moment(self, which: str) -> datetime | None:
+        """`start` or `end` as a time; None where it is "".
+
+        Raises:
+            ArgumentError: It is no ISO 8601 time.
+        """
+        given = str(getattr(self, which))
+        if not given:
+            return None
+        try:
+            found = datetime.fromisoformat(given)
+        except ValueError as error:
+            raise ArgumentError(which, given, "give an ISO 8601 time, e.g. 2027-01-31T06:00") from error
+        return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(self.time_zone))
+
+
+def _fits(part: str, least: int, most: int, names: dict[str, int]) -> bool:
+    found = _PART.fullmatch(part)
+    if not found:
+        return False
+    ends = [names.get(text, text) for text in (found["first"], found["last"]) if text is not None]
+    numbers = [int(end) for end in ends if str(end).isdecimal()]
+    return (
+        len(numbers) == len(ends) and all(least <= number <= most for number in numbers) and numbers == sorted(numbers)
+    )

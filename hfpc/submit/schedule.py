@@ -1,0 +1,211 @@
+"""Schedules of Vertex AI Pipelines, known by their display names: runs of a pipeline again and again."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hfpc import google_cloud
+from hfpc.errors import ArgumentError
+from hfpc.submit.cron import Timing
+from hfpc.submit.google_errors import RequestError, is_transient, readable
+from hfpc.submit.vertex import FINGERPRINT_LABEL, pipeline_job, retried
+from hfpc.submit.vertex_submission import VertexSubmission
+
+Change = Literal["created", "updated", "unchanged"]
+
+_CREATE_TRIES = 4
+_MUTABLE = ["cron", "start_time", "end_time", "max_concurrent_run_count", "create_pipeline_job_request"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A schedule as Vertex AI has it.
+
+    Attributes:
+        name: Its resource name, `projects/…/locations/…/schedules/NUMBER`.
+        display_name: What people call it.
+        cron: Cron with the time zone.
+        state: "ACTIVE", "PAUSED" or "COMPLETED".
+        next_run: ISO 8601 time of the next run in UTC; "" where there is none.
+        max_concurrent_runs: Runs that may be under way at once.
+    """
+
+    name: str
+    display_name: str
+    cron: str
+    state: str
+    next_run: str
+    max_concurrent_runs: int
+
+
+class Schedules:
+    """The schedules of a project in a region.
+
+    Args:
+        project: Google Cloud project.
+        location: Region, e.g. "us-central1".
+
+    Raises:
+        MissingExtraError: The extra `google` is not installed.
+        ArgumentError: There are no credentials.
+    """
+
+    def __init__(self, project: str, location: str) -> None:
+        self._parent = f"projects/{project}/locations/{location}"
+        self._client = google_cloud.client("ScheduleServiceClient", location)
+
+    def put(self, display_name: str, submission: VertexSubmission, timing: Timing) -> tuple[Schedule, Change]:
+        """Makes the schedule of this name what is asked for; a paused one stays paused.
+
+        Args:
+            display_name: What people call it; another schedule of the same name is changed.
+            submission: What each run submits; Vertex AI gives each its own job id.
+            timing: When.
+
+        Returns:
+            The schedule, and what was done.
+
+        Raises:
+            ArgumentError: The name cannot be used, or several schedules have it.
+            HfpcError: Vertex AI refuses it or does not answer.
+        """
+        check_display_name(display_name)
+        wanted, fingerprint = self._wanted(display_name, submission, timing)
+        found = self._named(display_name)
+        if not found:
+            return self._create(display_name, wanted), "created"
+        [there] = self._only(display_name, found)
+        if dict(there.create_pipeline_job_request.pipeline_job.labels).get(FINGERPRINT_LABEL) == fingerprint:
+            return _read(there), "unchanged"
+        wanted.name = there.name
+        request = {"schedule": wanted, "update_mask": {"paths": _MUTABLE}}
+        changed = retried(f"changing schedule {display_name}", lambda: self._client.update_schedule(request=request))
+        return _read(changed), "updated"
+
+    def all(self) -> list[Schedule]:
+        """All schedules, the newest first.
+
+        Raises:
+            HfpcError: Vertex AI does not answer.
+        """
+        return [_read(each) for each in self._list("")]
+
+    def pause(self, display_name: str) -> None:
+        """Lets no further run start; those under way go on.
+
+        Raises:
+            ArgumentError: There is no such schedule, or several.
+            HfpcError: Vertex AI refuses or does not answer.
+        """
+        name = self._existing(display_name)
+        retried(f"pausing schedule {display_name}", lambda: self._client.pause_schedule(name=name))
+
+    def resume(self, display_name: str) -> None:
+        """Lets runs start again; those missed meanwhile are left out.
+
+        Raises:
+            ArgumentError: There is no such schedule, or several.
+            HfpcError: Vertex AI refuses or does not answer.
+        """
+        request = {"name": self._existing(display_name), "catch_up": False}
+        retried(f"resuming schedule {display_name}", lambda: self._client.resume_schedule(request=request))
+
+    def delete(self, display_name: str) -> None:
+        """Removes a schedule; its runs stay.
+
+        Raises:
+            ArgumentError: There is no such schedule, or several.
+            HfpcError: Vertex AI refuses or does not answer.
+        """
+        from google.api_core.exceptions import NotFound
+
+        name = self._existing(display_name)
+
+        def delete() -> None:
+            try:
+                self._client.delete_schedule(name=name).result(timeout=120)
+            except NotFound:  # an earlier try, whose answer was lost
+                return
+
+        retried(f"deleting schedule {display_name}", delete)
+
+    def _create(self, display_name: str, wanted: Any) -> Schedule:
+        """Creates it once: Vertex AI takes two of a name, so each further try first looks for the one before."""
+        for _ in range(_CREATE_TRIES - 1):
+            try:
+                with readable(f"creating schedule {display_name}"):
+                    return _read(self._client.create_schedule(parent=self._parent, schedule=wanted))
+            except RequestError as error:
+                if not is_transient(error.__cause__):
+                    raise
+            if found := self._named(display_name):
+                return _read(found[0])
+        with readable(f"creating schedule {display_name}"):
+            return _read(self._client.create_schedule(parent=self._parent, schedule=wanted))
+
+    def _wanted(self, display_name: str, submission: VertexSubmission, timing: Timing) -> tuple[Any, str]:
+        """The schedule as a request has it, and the digest of all that was asked for."""
+        from google.cloud import aiplatform_v1 as v1
+        from google.protobuf import json_format  # type: ignore[import-untyped]
+
+        job = pipeline_job(submission)
+        content: dict[str, Any] = {
+            "displayName": display_name,
+            "cron": timing.text,
+            "maxConcurrentRunCount": str(timing.max_concurrent_runs),
+            "createPipelineJobRequest": {"parent": self._parent, "pipelineJob": job},
+        }
+        for which in ("start", "end"):
+            if moment := timing.moment(which):
+                content[f"{which}Time"] = moment.isoformat()
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+        job["labels"] = {**job["labels"], FINGERPRINT_LABEL: digest}
+        wanted = v1.Schedule()
+        json_format.ParseDict(content, wanted._pb)
+        return wanted, digest
+
+    def _existing(self, display_name: str) -> str:
+        check_display_name(display_name)
+        found = self._named(display_name)
+        if not found:
+            known = ", ".join(each.display_name for each in self.all()) or "none"
+            raise ArgumentError("schedule", display_name, f"there is no such schedule; there are {known}")
+        [there] = self._only(display_name, found)
+        return str(there.name)
+
+    def _only(self, display_name: str, found: list[Any]) -> list[Any]:
+        if len(found) > 1:
+            fix = f"{len(found)} schedules have this name: delete all but one in the console"
+            raise ArgumentError("schedule", display_name, fix)
+        return found
+
+    def _named(self, display_name: str) -> list[Any]:
+        return self._list(f'display_name="{display_name}"')
+
+    def _list(self, filter_: str) -> list[Any]:
+        request = {"parent": self._parent, "filter": filter_}
+        found: list[Any] = retried("listing schedules", lambda: list(self._client.list_schedules(request=request)))
+        return found
+
+
+def check_display_name(name: str) -> None:
+    """Refuses a name that Vertex AI does not take, or that cannot be asked for.
+
+    Raises:
+        ArgumentError: It is such a name.
+    """
+    if not 1 <= len(name) <= 128 or any(character in '"\\' or not character.isprintable() for character in name):
+        raise ArgumentError("schedule", name, "give 1 to 128 characters without quotes and backslashes")
+
+
+def _read(schedule: Any) -> Schedule:
+    time = schedule.next_run_time
+    return Schedule(
+        name=schedule.name,
+        display_name=schedule.display_name,
+        cron=schedule.cron,
+        state=schedule.state.name,
+        next_run=time.isoformat(timespec="minutes") if time and time.timestamp() > 0 else "",
+        max_concurrent_runs=schedule.max_concurrent_run_count,
+    )

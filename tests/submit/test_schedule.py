@@ -1,0 +1,114 @@
+"""`hfpc schedule` against a loopback Vertex AI."""
+
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from typer.testing import CliRunner
+
+from hfpc.cli import app
+from tests.cloud.google_fixtures import LOCATION, PROJECT
+
+pytest.importorskip("google.cloud.aiplatform_v1")
+
+PIPELINE = f"{Path(__file__).with_name('cloud_pipelines.py')}:toy_cloud"
+BOTH = pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)
+WHERE = ["--project", PROJECT, "--location", LOCATION]
+
+
+def schedule(*arguments):
+    return CliRunner().invoke(app, ["schedule", *arguments, *WHERE], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def create(*arguments, cron="0 6 * * 1"):
+    return schedule("create", PIPELINE, "--cron", cron, "--pipeline-root", "gs://artifacts/runs", *arguments)
+
+
+def schedules(google_cloud):
+    return [
+        json_format.MessageToDict(each._pb)
+        for name, each in google_cloud.vertex.objects.items()
+        if "/schedules/" in name
+    ]
+
+
+@BOTH
+def test_a_schedule_is_made_changed_paused_resumed_and_deleted(google_cloud):
+    made = create("--name", "weekly", "--time-zone", "Europe/Paris", "--start", "2030-01-01T06:00", "--set", "rows=7")
+    assert made.exit_code == 0, made.output
+    assert made.output == "created: weekly, 0 6 * * 1, time zone Europe/Paris, active\n"
+    [there] = schedules(google_cloud)
+    assert there["cron"] == "TZ=Europe/Paris 0 6 * * 1"
+    assert there["startTime"] == "2030-01-01T05:00:00Z"
+    request = there["createPipelineJobRequest"]
+    assert request["parent"] == f"projects/{PROJECT}/locations/{LOCATION}" and "pipelineJobId" not in request
+    job = request["pipelineJob"]
+    assert job["runtimeConfig"]["parameterValues"]["rows"] == 7
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"].values()
+    assert [task["cachingOptions"] for task in tasks] == [{}, {}]
+    same = create("--name", "weekly", "--time-zone", "Europe/Paris", "--start", "2030-01-01T06:00", "--set", "rows=7")
+    assert same.output.startswith("unchanged: weekly")
+    changed = create("--name", "weekly", "--max-concurrent-runs", "2", "--cache", cron="*/15 8-18 * * mon-fri")
+    expected = "updated: weekly, */15 8-18 * * mon-fri, time zone UTC (the default), active\n"
+    assert changed.output == expected
+    [there] = schedules(google_cloud)
+    assert there["maxConcurrentRunCount"] == "2" and "startTime" not in there
+    job = there["createPipelineJobRequest"]["pipelineJob"]
+    assert job["pipelineSpec"]["root"]["dag"]["tasks"]["learn"]["cachingOptions"] == {"enableCache": True}
+    assert schedule("pause", "weekly").output == "paused: weekly\n"
+    [listed] = json.loads(schedule("list", "--json").output)
+    assert (listed["display_name"], listed["state"]) == ("weekly", "PAUSED")
+    assert schedule("resume", "weekly").output == "resumed: weekly\n"
+    assert "weekly: TZ=UTC */15 8-18 * * mon-fri, active" in schedule("list").output
+    assert schedule("delete", "weekly").output == "deleted: weekly\n"
+    assert schedules(google_cloud) == []
+    assert schedule("list").output == "no schedules\n"
+    assert google_cloud.vertex.unknown_requests == []
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["error", "timeout", "lost"])
+def test_whichever_call_goes_wrong_there_is_one_schedule_and_then_none(google_cloud, kind):
+    faults = google_cloud.vertex.faults
+    for method in ("ListSchedules", "CreateSchedule"):
+        faults.plan(0, kind, method=method)
+    assert create("--name", "weekly").output.startswith("created: weekly")
+    assert len(schedules(google_cloud)) == 1
+    faults.plan(0, kind, method="UpdateSchedule")
+    assert create("--name", "weekly", cron="0 7 * * 1").output.startswith("updated: weekly")
+    for method in ("PauseSchedule", "ResumeSchedule", "DeleteSchedule"):
+        faults.plan(0, kind, method=method)
+    for command in ("pause", "resume", "delete"):
+        done = schedule(command, "weekly")
+        assert done.exit_code == 0, done.output
+    assert schedules(google_cloud) == []
+    assert all(faults.calls.count(f"{method}Schedule") == 2 for method in ("Update", "Pause", "Resume", "Delete"))
+
+
+def test_a_name_that_is_not_there_is_told_with_those_that_are(google_cloud):
+    create("--name", "weekly")
+    done = schedule("pause", "daily")
+    assert done.exit_code == 1
+    assert done.output == "schedule='daily': there is no such schedule; there are weekly\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--time-zone", "Mars/Olympus"], "time_zone='Mars/Olympus': give an IANA time zone"),
+        (["--cron", "0 6 * *"], "cron='0 6 * *': give minute, hour"),
+        (["--cron", "0 25 * * *"], "its hour '25' is wrong: give 0 to 23"),
+        (["--cron", "0 6 * * moonday"], "its day of the week 'moonday' is wrong"),
+        (["--cron", "9-3 6 * * *"], "its minute '9-3' is wrong"),
+        (["--start", "tomorrow"], "start='tomorrow': give an ISO 8601 time"),
+        (["--start", "2030-01-02", "--end", "2030-01-01"], "end='2030-01-01': give a time after"),
+        (["--max-concurrent-runs", "0"], "max_concurrent_runs=0: give at least 1"),
+        (["--name", 'a"b'], "give 1 to 128 characters without quotes"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_asked(google_cloud, arguments, told):
+    done = create(*arguments)
+    assert done.exit_code == 1
+    assert told in done.output
+    assert google_cloud.vertex.faults.calls == []
