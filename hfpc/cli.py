@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import hfpc
-from hfpc import cli_values, cloud_cli
+from hfpc import cli_values, cloud_cli, schedule_cli
 from hfpc.errors import ArgumentError, HfpcError
 
 
@@ -282,6 +282,7 @@ def doctor(
 
 
 cloud_cli.register(app)
+app.add_typer(schedule_cli.app, name="schedule")
 
 
 def main() -> None:
