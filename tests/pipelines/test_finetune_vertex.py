@@ -1,4 +1,4 @@
-"""From a command to an answer of a Vertex AI endpoint, over loopback: submitted, executed, registered, deployed, asked."""
+"""From a command to an answer of an endpoint, over loopback: submitted, executed, registered, deployed, asked."""
 
 import csv
 import json
