@@ -64,6 +64,11 @@ class Place:
         """Client of batch predictions."""
         return google_cloud.client("JobServiceClient", self.location)
 
+    @cached_property
+    def session(self) -> Any:
+        """HTTP session, for addresses that belong to one endpoint."""
+        return google_cloud.session()
+
     def ask(self, method: Callable[..., Any], request: Any) -> Any:
         """Makes a call that has the same effect when it is made twice; again after a failure that may pass."""
         for attempt in self.patience.retries():
@@ -86,36 +91,39 @@ class Place:
     def ensure(self, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
         """What `find` gives, after `make` if there was nothing.
 
-        A call to make something is repeated only once it is known that it made nothing.
+        A call to make something is repeated only once it is known that it made nothing: what was made may show late.
 
         Args:
             find: Gives the thing, or None.
-            make: Makes it; may raise, and may have made it all the same.
+            make: Makes it; may raise, and may have made it all the same. What it gives, if it gives something, is
+                taken for the thing.
         """
         for attempt in self.patience.retries():
             found = find()
             if found is not None:
                 return found
             try:
-                make()
+                made = make()
             except Exception as error:
                 if (found := self._settled(find, error)) is not None:
                     return found
                 if attempt == self.patience.attempts or not (may_pass(error) or is_taken(error)):
                     raise
-        found = find()
-        if found is None:
+                continue
+            if made is not None or (made := self._settled(find, None)) is not None:
+                return made
             raise HfpcError(f"Vertex AI in {self.location} does not show what it was told to make: try again")
-        return found
+        raise AssertionError("there is at least one attempt")
 
-    def _settled(self, find: Callable[[], Any], error: Exception) -> Any:
-        """What a failed call made all the same; None where it made nothing."""
-        from google.api_core.exceptions import ClientError
+    def _settled(self, find: Callable[[], Any], error: Exception | None) -> Any:
+        """What a call made, also one that failed with this error; None where it made nothing."""
+        from google.api_core.exceptions import Cancelled, ClientError, Conflict
 
+        # What the service refused as wrong, or for being asked too often, was not done.
+        refused = isinstance(error, ClientError) and not isinstance(error, (Conflict, Cancelled))
         for _ in self.patience.looks():
             found = find()
-            # What the service refused as wrong, or for being asked too often, was not done.
-            if found is not None or (isinstance(error, ClientError) and not is_taken(error)):
+            if found is not None or refused:
                 return found
         return None
 

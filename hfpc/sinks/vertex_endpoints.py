@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hfpc.errors import ArgumentError, EndpointError
-from hfpc.sinks import vertex_rollout
+from hfpc.sinks import vertex_predict, vertex_rollout
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.vertex_calls import MANAGED, Place, check_name, check_place, is_ours, reaching, resource_uri
 from hfpc.sinks.vertex_models import PLATFORM
@@ -260,21 +260,24 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
     )
 
 
-def predict(resource: str, inputs: Sequence[Any], parameters: Mapping[str, Any] | None = None) -> list[Any]:
+def predict(
+    resource: str, inputs: Sequence[Any], parameters: Mapping[str, Any] | None = None, patience: Patience | None = None
+) -> list[Any]:
     """A response for each input from an endpoint.
 
     Args:
         resource: Resource name of the endpoint.
         inputs: Inputs of the model's task.
         parameters: Parameters of the task, e.g. `{"top_k": 1}`.
+        patience: How long is waited; None takes the defaults.
 
     Raises:
-        EndpointError: The endpoint refused or answered in another form.
-        HfpcError: Google Cloud could not be reached.
+        EndpointError: The endpoint answered in another form.
+        HfpcError: Google Cloud or the model refused, or did not answer.
     """
-    place = place_of(resource, "endpoint")
+    place = place_of(resource, "endpoint", patience)
     with reaching(f"asking {resource}"):
-        return vertex_rollout.ask(place, resource, inputs, parameters)[0]
+        return vertex_predict.ask(place, resource, inputs, parameters)[0]
 
 
 def champion(resource: str, patience: Patience | None = None) -> str:

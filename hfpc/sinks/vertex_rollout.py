@@ -2,7 +2,6 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from hfpc import golden, manifest, storage, tasks
 from hfpc.errors import EndpointError, HfpcError
 from hfpc.progress import Reporter
 from hfpc.sinks.vertex_calls import MANAGED, Place, is_ours
+from hfpc.sinks.vertex_predict import ask
 
 TRIAL_LABEL = "hfpc-trial-of"
 
@@ -84,40 +84,17 @@ def remove_endpoint(place: Place, resource: str) -> None:
     endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
     if endpoint is None:
         return
-    for deployed in endpoint.deployed_models:
-        _undeploy(place, resource, deployed.id)
+    # A model that has traffic can only go last.
+    ids = sorted((each.id for each in endpoint.deployed_models), key=lambda key: endpoint.traffic_split.get(key, 0))
+    if len(ids) > 1 and endpoint.traffic_split:
+        _move(place, resource, {ids[-1]: 100})
+    for deployed in ids:
+        _undeploy(place, resource, deployed)
     _until_gone(
         place,
         lambda: place.found(place.endpoints.get_endpoint, {"name": resource}),
         lambda: place.endpoints.delete_endpoint(request={"name": resource}, retry=None, timeout=place.patience.call),
     )
-
-
-def ask(
-    place: Place, resource: str, inputs: Sequence[Any], parameters: Mapping[str, Any] | None = None
-) -> tuple[list[Any], set[str]]:
-    """A response for each input, and the ids of the models that gave them.
-
-    Raises:
-        EndpointError: The endpoint answered in another form.
-    """
-    from google.cloud.aiplatform_v1 import PredictRequest
-    from google.protobuf import json_format  # type: ignore[import-untyped]
-
-    responses: list[Any] = []
-    answered_by: set[str] = set()
-    for item in inputs:
-        request = PredictRequest(endpoint=resource)
-        json_format.ParseDict(item, request._pb.instances.add())
-        if parameters:
-            json_format.ParseDict(dict(parameters), request._pb.parameters)
-        answer = place.ask(place.predictions.predict, request)
-        content = json_format.MessageToDict(answer._pb)["predictions"]
-        if not isinstance(content, list) or len(content) != 1:
-            raise EndpointError(f"{resource} did not give one prediction for one instance")
-        responses += content
-        answered_by.add(answer.deployed_model_id)
-    return responses, answered_by
 
 
 def _bring(rollout: Rollout, before: dict[str, int], expected: _Golden) -> None:

@@ -2,12 +2,13 @@
 
 import copy
 import itertools
+import socket
 
 import pytest
 
 from hfpc import golden
 from hfpc.errors import ArgumentError, EndpointError, HfpcError
-from hfpc.sinks.vertex_endpoints import deploy, predict, undeploy
+from hfpc.sinks.vertex_endpoints import champion, deploy, predict, undeploy
 from tests.cloud.faults import KINDS
 from tests.sinks.vertex_place import ENDPOINT, PARENT, QUICK, deployment, other, put, registered, state, told_by
 
@@ -74,6 +75,35 @@ def test_other_machines_are_another_deployment(google_cloud, models):
     assert small.deployed_model != large.deployed_model
     ((deployed,),) = [item.deployed_models for name, item in google_cloud.vertex.objects.items() if name == ENDPOINT]
     assert deployed.dedicated_resources.machine_spec.machine_type == "n1-standard-8"
+
+
+def test_a_dedicated_endpoint_is_asked_at_its_own_address(google_cloud, models, model):
+    (old,) = models("old")
+    deploy(old, deployment(dedicated=True), QUICK)
+    endpoint = google_cloud.vertex.objects[ENDPOINT]
+    assert endpoint.dedicated_endpoint_enabled and google_cloud.vertex.faults.calls.count("Predict") == 3
+    text = golden.read(model)[0]["inputs"]
+    assert len(predict(ENDPOINT, [text, text], {"top_k": 1}, QUICK)[0]) == 1
+    with pytest.raises(HfpcError, match=r"Vertex AI failed at asking .*tweets: .*inputs"):
+        predict(ENDPOINT, [{"neither": "text"}], patience=QUICK)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint.dedicated_endpoint_dns = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(HfpcError, match="Connection refused"):
+            predict(ENDPOINT, [text], patience=QUICK)
+
+
+def test_an_endpoint_in_the_middle_of_a_canary_is_taken_away(google_cloud, models):
+    old, new = models("old", "new")
+    first, second = deploy(old, deployment(), QUICK), deploy(new, deployment(endpoint_name="other"), QUICK)
+    vertex = google_cloud.vertex
+    (beside,) = vertex.objects[second.resource].deployed_models
+    vertex.objects[ENDPOINT].deployed_models.append(beside)
+    vertex.objects[ENDPOINT].traffic_split = {first.deployed_model: 90, second.deployed_model: 10}
+    assert champion(ENDPOINT, QUICK) == first.artifact_uri
+    assert undeploy(ENDPOINT, QUICK)
+    assert list(state(google_cloud)) == [second.resource]
+    assert champion(ENDPOINT, QUICK) == ""
 
 
 def test_what_others_made_is_left_alone(google_cloud, models):
