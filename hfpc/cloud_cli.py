@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from hfpc.submit.vertex import Submitted
     from hfpc.submit.vertex_run import VertexRun
 
-Pipeline = Annotated[str, typer.Argument(help="A pipeline's name, a compiled .yaml, or file.py:function.")]
+Pipeline = Annotated[
+    str,
+    typer.Argument(
+        help="A pipeline's name, a compiled .yaml, file.py:function, or "
+        "https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY/NAME/TAG."
+    ),
+]
+Profile = Annotated[str, typer.Option(help="Machines that the step finetune runs on; `hfpc profiles` lists them.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter; may be given many times.")
 ]
@@ -35,6 +42,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command()(profiles)
     app.command()(submit)
+    app.command()(publish)
 
 
 def profiles() -> None:
@@ -50,6 +58,7 @@ def submit(
     project: Project = "",
     location: Location = "",
     pipeline_root: Root = "",
+    profile: Profile = "cpu",
     settings: Settings = None,
     params: Params = None,
     service_account: Account = "",
@@ -72,10 +81,13 @@ def submit(
         bool, typer.Option("--skip-preflight", help="Do not look first for what would make the run fail.")
     ] = False,
 ) -> None:
-    """Run a pipeline on Vertex AI Pipelines."""
-    if to != "vertex":
-        raise ArgumentError("to", to, "give vertex")
-    from hfpc.submit import prepare, vertex
+    """Run a pipeline on Vertex AI Pipelines.
+
+    Before anything is submitted, it looks for what would make the run fail, and says how to mend it. However often the
+    call is repeated or its answer is lost, one run starts.
+    """
+    check_target(to)
+    from hfpc.submit import custom_job, prepare, vertex
     from hfpc.submit.vertex_submission import VertexSubmission
 
     submission = prepare.prepare(
@@ -95,8 +107,13 @@ def submit(
             labels=dict(cli_values.pair(label, "--label", "team=search") for label in labels or []),
             caching=cache,
         ),
+        profile,
     )
     told = cli_values.console(stderr=as_json)
+    if custom_job.loses_checkpoints(submission):
+        _line(
+            told, "spot machines may be taken back: give checkpoint_uri=gs://…, or training starts from the beginning"
+        )
     submitted = vertex.find(submission) if job_id else None
     if submitted is None:
         if not skip_preflight:
@@ -112,6 +129,57 @@ def submit(
     if run and run.run.state != "succeeded":
         raise typer.Exit(1)
     return None
+
+
+def publish(
+    pipeline: Annotated[str, typer.Argument(help="A pipeline's name, a compiled .yaml, or file.py:function.")],
+    repository: Annotated[
+        str, typer.Option(help="https://LOCATION-kfp.pkg.dev/PROJECT/REPOSITORY, a repository of the format KFP.")
+    ],
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", help="A name for this version; may be given many times.")
+    ] = None,
+    profile: Profile = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Put a pipeline, compiled for Vertex AI, into a repository of Artifact Registry.
+
+    The same pipeline again is the same version; a tag moves to the version that it is given with last.
+    """
+    import tempfile
+
+    from hfpc.submit import compile as compiler
+    from hfpc.submit import publish as registry
+
+    registry.check_repository(repository)
+    for tag in tags or []:
+        registry.check_tag(tag)
+    with tempfile.TemporaryDirectory(prefix="hfpc-publish-") as folder:
+        file = Path(folder) / "pipeline.yaml"
+        if pipeline.endswith((".yaml", ".yml")):
+            if profile != "cpu":
+                raise ArgumentError("profile", profile, "the pipeline is compiled already: compile it for the profile")
+            compiler.check_compiled(Path(pipeline))
+            file = Path(pipeline)
+        else:
+            compiler.compile_pipeline(pipeline, "vertex", file, profile)
+        published = registry.publish(file, repository, tags or [])
+    if as_json:
+        content = {"package": published.package, "version": published.version, "addresses": published.addresses}
+        print(json.dumps(content, indent=2))
+        return
+    print(f"published {published.package} {published.version}")
+    print(f"run it with: hfpc submit {published.addresses[0]}")
+
+
+def check_target(to: str) -> None:
+    """Refuses a place to run that is not Vertex AI.
+
+    Raises:
+        ArgumentError: It is another.
+    """
+    if to != "vertex":
+        raise ArgumentError("to", to, "give vertex")
 
 
 def _look_first(console: Any, submission: Any) -> None:

@@ -50,15 +50,30 @@ def compile_pipeline(name: str, target: str, path: Path, profile: str = "cpu") -
     if name.endswith((".yaml", ".yml")):
         raise ArgumentError("name", name, "it is compiled already; give a pipeline's name or file.py:function")
     pipeline = definition(name)
+    if target == "vertex":
+        _check_single_document(name, pipeline)
+    _write(pipeline, path, machines, target)
+    if target == "vertex" and len(list(yaml.safe_load_all(path.read_text("utf-8")))) != 1:
+        raise HfpcError(f"{path} holds more than one YAML document, which Vertex AI Pipelines cannot load")
+
+
+def check_compiled(file: Path) -> None:
+    """Refuses a file that Vertex AI Pipelines could not load.
+
+    Raises:
+        ArgumentError: It is no compiled pipeline.
+        HfpcError: It has Kubernetes settings.
+    """
+    _check_single_document(str(file), definition(str(file)))
+
+
+def _check_single_document(name: str, pipeline: Any) -> None:
     # Kubernetes settings (secrets, volumes, workspaces) become a second YAML document.
-    if target == "vertex" and pipeline.platform_spec.platforms:
+    if pipeline.platform_spec.platforms:
         raise HfpcError(
             f"{name} has Kubernetes settings, and Vertex AI Pipelines loads a single YAML document only: "
             "compile it with --target kubeflow, or leave the kfp-kubernetes calls out"
         )
-    _write(pipeline, path, machines, target)
-    if target == "vertex" and len(list(yaml.safe_load_all(path.read_text("utf-8")))) != 1:
-        raise HfpcError(f"{path} holds more than one YAML document, which Vertex AI Pipelines cannot load")
 
 
 def compile_all(target: str, folder: Path, profile: str = "cpu") -> list[Path]:

@@ -1,10 +1,11 @@
 """A component of a compiled pipeline as a Vertex AI custom job: several nodes, TPUs, spot machines."""
 
+import copy
 import json
 from typing import Any
 
 from hfpc.errors import MissingExtraError
-from hfpc.submit.graph import Spec
+from hfpc.submit.graph import Graph, Spec
 from hfpc.submit.profiles import Profile
 from hfpc.submit.vertex_submission import VertexSubmission
 
@@ -50,27 +51,38 @@ def as_custom_job(spec: Spec, component: str, profile: Profile) -> None:
     spec["deploymentSpec"]["executors"][label] = executor
 
 
-def run_as(spec: Spec, submission: VertexSubmission) -> None:
-    """Lets the custom jobs of a pipeline run as its other tasks do: same account, network and key.
+def run_as(spec: Spec, submission: VertexSubmission) -> Spec:
+    """A pipeline whose custom jobs run as its other tasks do: same account, network and key.
 
     What the pipeline itself says of a job goes first.
 
     Args:
-        spec: A compiled pipeline, which is changed.
+        spec: A compiled pipeline; it is not changed.
         submission: The run.
     """
+    changed = copy.deepcopy(spec)
     given = {
         "service_account": submission.service_account,
         "network": submission.network,
         "encryption_spec_key_name": submission.kms_key,
     }
-    for component in spec.get("components", {}).values():
+    for component in changed.get("components", {}).values():
         parameters = component.get("inputDefinitions", {}).get("parameters", {})
         if "worker_pool_specs" not in parameters:
             continue
         for name, value in given.items():
             if value and name in parameters and not parameters[name].get("defaultValue"):
                 parameters[name]["defaultValue"] = value
+    return changed
+
+
+def loses_checkpoints(submission: VertexSubmission) -> bool:
+    """Whether a training on spot machines keeps its checkpoints on them, and so starts from the beginning again."""
+    for step in Graph(spec=submission.spec, parameters=submission.parameters).steps:
+        strategy, uri = step.inputs.get("strategy"), step.inputs.get("checkpoint_uri")
+        if strategy and uri and strategy.value == "SPOT" and uri.known and not uri.value:
+            return True
+    return False
 
 
 def _alone(spec: Spec, name: str) -> Spec:

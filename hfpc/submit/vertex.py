@@ -53,6 +53,8 @@ def pipeline_job(submission: VertexSubmission) -> dict[str, Any]:
             "parameterValues": submission.parameters,
         },
     }
+    if submission.template_uri:
+        job["templateUri"] = submission.template_uri
     if submission.service_account:
         job["serviceAccount"] = submission.service_account
     if submission.network:

@@ -24,6 +24,7 @@ class VertexSubmission:
         kms_key: Full name of a Cloud KMS key that encrypts what Vertex AI keeps; "" for Google's.
         labels: Labels of the run.
         caching: True or False for all tasks; None leaves it to each.
+        template_uri: Address in Artifact Registry that the spec was downloaded from; "" for none.
         experiment: Name of a Vertex AI experiment that the run belongs to; "" for none.
     """
 
@@ -39,4 +40,5 @@ class VertexSubmission:
     kms_key: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     caching: bool | None = None
+    template_uri: str = ""
     experiment: str = ""

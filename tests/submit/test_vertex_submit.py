@@ -182,3 +182,35 @@ def test_a_dry_run_lists_the_tasks_and_submits_nothing(google_cloud):
     done = submit("--dry-run")
     assert done.exit_code == 0 and done.output.splitlines() == ["prepare", "learn"]
     assert jobs(google_cloud) == {}
+
+
+def test_a_profile_s_custom_job_runs_as_the_run_does(google_cloud):
+    own = f"{Path(__file__).with_name('own_training.py')}:two_trainings"
+    key = f"{PARENT}/keyRings/ring/cryptoKeys/key"
+    network = "projects/123456/global/networks/inside"
+    account = "tasks@test.iam.gserviceaccount.com"
+    done = submit(
+        *("--profile", "gpu-h100x8x2", "--job-id", "two-1"),
+        *("--service-account", account, "--network", network, "--kms-key", key),
+        pipeline=own,
+    )
+    assert done.exit_code == 0, done.output
+    for component in ("comp-finetune", "comp-finetune-2"):
+        spec = jobs(google_cloud)["two-1"]["pipelineSpec"]["components"][component]
+        given = {name: each.get("defaultValue") for name, each in spec["inputDefinitions"]["parameters"].items()}
+        assert (given["service_account"], given["network"], given["encryption_spec_key_name"]) == (
+            account,
+            network,
+            key,
+        )
+        assert [pool["replica_count"] for pool in given["worker_pool_specs"]] == [1, 1]
+
+
+def test_spot_machines_without_a_place_for_checkpoints_are_told_of(google_cloud):
+    without = submit("--profile", "gpu-l4-spot", pipeline="train_and_evaluate")
+    assert without.exit_code == 0, without.output
+    assert "give checkpoint_uri=gs://" in without.output
+    placed = ["--profile", "gpu-l4-spot", "--set", "checkpoint_uri=gs://artifacts/checkpoints"]
+    assert "checkpoint_uri" not in submit(*placed, pipeline="train_and_evaluate").output
+    wrong = submit("--profile", "gpu-l4-spot", "--set", "epochs=-1", pipeline="train_and_evaluate")
+    assert wrong.exit_code == 1 and "epochs=-1" in wrong.output
