@@ -1,9 +1,10 @@
 """Fixtures of a loopback Google Cloud, for every folder of tests (`pytest_plugins` in tests/conftest.py)."""
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -67,10 +68,17 @@ def gcs():
     before = os.environ.get("STORAGE_EMULATOR_HOST")
     server.start()
     endpoint = os.environ.pop("STORAGE_EMULATOR_HOST")
+    # It logs every request into a pipe, and stops answering once that is full.
+    threading.Thread(target=_read_all, args=(server._process.stderr,), daemon=True).start()
     if before is not None:
         os.environ["STORAGE_EMULATOR_HOST"] = before
     yield endpoint
     server.stop()
+
+
+def _read_all(pipe: IO[bytes]) -> None:
+    for _ in pipe:
+        pass
 
 
 @pytest.fixture(scope="session")
