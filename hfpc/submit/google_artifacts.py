@@ -6,14 +6,14 @@ The same names as in `google_cloud_pipeline_components.types.artifact_types`, wh
 from kfp import dsl
 
 
-class VertexModel(dsl.Artifact):  # type: ignore[misc] kfp has no types
+class VertexModel(dsl.Artifact):  # type: ignore[misc]  # kfp has no types
     """A version of a model in Vertex AI's Model Registry; its metadata has `resourceName`."""
 
     schema_title = "google.VertexModel"
     schema_version = "0.0.1"
 
 
-class VertexEndpoint(dsl.Artifact):  # type: ignore[misc] kfp has no types
+class VertexEndpoint(dsl.Artifact):  # type: ignore[misc]  # kfp has no types
     """An endpoint of Vertex AI; its metadata has `resourceName`."""
 
     schema_title = "google.VertexEndpoint"
