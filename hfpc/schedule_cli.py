@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfpc import cli_values
-from hfpc.cloud_cli import Account, Key, Labels, Location, Network, Params, Pipeline, Project, Root, Settings
+from hfpc.cloud_cli import Account, Key, Labels, Location, Network, Params, Pipeline, Profile, Project, Root, Settings
 
 if TYPE_CHECKING:
     from hfpc.submit.schedule import Schedules
@@ -30,6 +30,7 @@ def create(
     project: Project = "",
     location: Location = "",
     pipeline_root: Root = "",
+    profile: Profile = "cpu",
     settings: Settings = None,
     params: Params = None,
     service_account: Account = "",
@@ -68,6 +69,7 @@ def create(
             # None would leave the choice to each task, whose default is to take from earlier runs.
             caching=None if cache else False,
         ),
+        profile,
     )
     schedules = Schedules(submission.project, submission.location)
     made, change = schedules.put(name or submission.name, submission, timing)

@@ -104,6 +104,7 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are(google_cloud):
         (["--start", "tomorrow"], "start='tomorrow': give an ISO 8601 time"),
         (["--start", "2030-01-02", "--end", "2030-01-01"], "end='2030-01-01': give a time after"),
         (["--max-concurrent-runs", "0"], "max_concurrent_runs=0: give at least 1"),
+        (["--profile", "gpu-l5"], "profile='gpu-l5': give one of cpu, gpu-t4"),
         (["--name", 'a"b'], "give 1 to 128 characters without quotes"),
     ],
 )
