@@ -3,12 +3,16 @@
 A checkpoint is a folder `checkpoint-N` and, beside it, `checkpoint-N.json` with the size of each of
 its files. That file is written last and removed first, so a checkpoint counts only while it is
 complete, whenever the process was killed. The same holds for the copy.
+
+A run that begins claims both places by a `README.txt` with an id of its own. A run that finds the id
+of a later one leaves the copy alone: two equal runs never write into the same checkpoint there.
 """
 
 import json
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +24,8 @@ from hfpc.errors import ArgumentError
 
 KEPT = 2
 """Checkpoints that are kept, besides the best: one spare, should the newest be damaged."""
+
+_README = "Checkpoints of a fine-tuning that is under way. Run {}\n"
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +75,20 @@ class _Place:
             if self.store.exists(path):
                 self.store.rm(path, recursive=True)
 
+    def claim(self, run: str) -> None:
+        """Tells other runs whose folder this is."""
+        storage.make_folder(self.store, self.root)
+        self.store.pipe_file(f"{self.root}/README.txt", _README.format(run).encode())
+
+    def owner(self) -> str:
+        """Id of the run that claimed the folder last; "" where none did."""
+        self.store.invalidate_cache()
+        try:
+            text: str = self.store.cat_file(f"{self.root}/README.txt").decode()
+        except FileNotFoundError:
+            return ""
+        return text.rpartition(" ")[2].strip()
+
     def remove(self) -> None:
         """Removes the folder and all in it."""
         if self.store.exists(self.root):
@@ -81,42 +101,82 @@ class _Place:
 
 
 class Checkpoints:
-    """The checkpoints of one fine-tuning.
+    """The checkpoints of one fine-tuning, on one machine.
 
     Args:
         folder: Where they are on this machine.
         uri: Folder they are copied to; "" copies none.
 
     Raises:
-        ArgumentError: Nothing can be written to `uri`.
+        ArgumentError: `uri` is of no kind that can be used.
     """
 
     def __init__(self, folder: Path, uri: str) -> None:
         self.folder = folder
         self._local = _Place(str(folder), "checkpoint_uri")
         self._copy = _Place(uri, "checkpoint_uri") if uri else None
+        self._run = ""
         folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def copied(self) -> bool:
+        """Whether checkpoints are copied to a URI."""
+        return self._copy is not None
+
+    def claim(self) -> str:
+        """Makes this the run that writes checkpoints; one that was started before copies no more.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ArgumentError: Nothing can be written to the URI.
+        """
+        self._run = uuid.uuid4().hex
+        self._local.claim(self._run)
         if self._copy:
-            self._try_writing(self._copy)
+            try:
+                self._copy.claim(self._run)
+            except Exception as error:
+                fix = f"nothing can be written there ({error})"
+                raise ArgumentError("checkpoint_uri", self._copy.location, fix) from error
+        return self._run
+
+    def is_disk_of(self, run: str) -> bool:
+        """Whether the process that has claimed for `run` did so on this very disk."""
+        return self._local.owner() == run
 
     def path(self, step: int) -> Path:
         """The folder of the checkpoint of a step."""
         return self.folder / f"checkpoint-{step}"
 
-    def restore(self) -> Path | None:
-        """Brings the newest complete checkpoint to this machine and removes what is incomplete here.
+    def available(self) -> set[int]:
+        """Steps of the checkpoints that are complete, here or at the URI.
+
+        Raises:
+            ArgumentError: The URI cannot be read.
+        """
+        return {*self._local.complete(), *self._copies()}
+
+    def restore(self, among: set[int] | None = None) -> Path | None:
+        """Brings the newest complete checkpoint to this machine and removes what is incomplete or newer here.
+
+        Args:
+            among: Steps to choose from, all of them available; None chooses from all that are available.
 
         Returns:
             Its folder, or None where there is none.
+
+        Raises:
+            ArgumentError: The URI cannot be read.
         """
-        local = self._local.complete()
+        local, copied = self._local.complete(), self._copies()
+        newest = max({*local, *copied} if among is None else among, default=-1)
         for folder in self.folder.glob("checkpoint-*/"):
             step = int(folder.name.rpartition("-")[2])
-            if step not in local:
+            if step not in local or step > newest:
                 self._local.forget(step)
-        copied = self._copy.complete() if self._copy else {}
-        newest = max([*local, *copied], default=None)
-        if newest is None:
+        if newest < 0:
             return None
         if newest not in local:
             for step in sorted({copied[newest].best or newest, newest} - local.keys()):
@@ -143,7 +203,13 @@ class Checkpoints:
         kept = {number: local[number] for number in {*newest, *(local[number].best or number for number in newest)}}
         if self._copy:
             try:
-                self._copy_to(self._copy, kept)
+                if self._owns(self._copy):
+                    self._copy_to(self._copy, kept)
+                else:
+                    _log.warning(
+                        "another run with the same arguments has taken over %s; this one goes on without copying",
+                        self._copy.location,
+                    )
             except Exception as error:
                 _log.warning(
                     "the checkpoint could not be copied to %s (%s); training goes on", self._copy.location, error
@@ -152,10 +218,11 @@ class Checkpoints:
             self._local.forget(old)
 
     def remove(self) -> None:
-        """Removes all checkpoints, here and at the URI."""
+        """Removes all checkpoints on this machine, and at the URI if this is the run that writes there."""
         if self._copy:
             try:
-                self._copy.remove()
+                if self._owns(self._copy):
+                    self._copy.remove()
             except Exception as error:
                 _log.warning("the checkpoints in %s could not be removed (%s)", self._copy.location, error)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -165,6 +232,8 @@ class Checkpoints:
         for step in sorted(kept.keys() - there.keys()):
             place.forget(step)
             storage.upload(self.path(step), f"{place.location}/checkpoint-{step}", "checkpoint_uri")
+            if not self._owns(place):
+                return  # a run that began meanwhile replaces what has no marker
             place.mark(step, kept[step])
         for old in there.keys() - kept.keys():
             place.forget(old)
@@ -175,12 +244,20 @@ class Checkpoints:
         storage.download(f"{self._copy.location}/checkpoint-{step}", self.path(step), "checkpoint_uri")
         self._local.mark(step, marker)
 
-    def _try_writing(self, place: _Place) -> None:
-        try:
-            storage.make_folder(place.store, place.root)
-            place.store.pipe_file(f"{place.root}/README.txt", b"Checkpoints of a fine-tuning that is under way.\n")
-        except Exception as error:
-            raise ArgumentError("checkpoint_uri", place.location, f"nothing can be written there ({error})") from error
+    def _copies(self) -> dict[int, _Marker]:
+        if self._copy is None:
+            return {}
+        with storage.reaching(self._copy.location, "checkpoint_uri"):
+            return self._copy.complete()
+
+    def _owns(self, place: _Place) -> bool:
+        """Whether no later run has claimed the place; one that was removed is claimed again."""
+        if not self._run:
+            return False
+        owner = place.owner()
+        if not owner:
+            place.claim(self._run)
+        return owner in ("", self._run)
 
 
 @contextmanager

@@ -85,7 +85,9 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
     """Fine-tunes the model that a data set was tokenized for.
 
     Killed at any moment and started again with the same arguments, it goes on from the last
-    complete checkpoint and ends with the weights of an uninterrupted run.
+    complete checkpoint and ends with the weights of an uninterrupted run. Nodes that train together
+    go on from the newest checkpoint that each of them has or finds at `checkpoint_uri`; with disks of
+    their own and no `checkpoint_uri` they begin anew, and say so. Only rank 0 writes outputs.
 
     Args:
         config: What to train and how.
@@ -101,8 +103,11 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
         ArgumentError: A parameter cannot be used here.
         DataError: `tokenized` has no rows to train on, or none to validate on where they are needed.
         ModelError: The base model does not load, or is not in safetensors.
+        HfpcError: Checkpoints cannot be read or written on another node.
     """
     from hfpc.training.arguments import training_arguments
+    from hfpc.training.processes import broadcast, together
+    from hfpc.training.resume import resume
     from hfpc.training.trainer import TensorBoardEvents
 
     data = manifest.read(tokenized, "tokenized")
@@ -114,7 +119,7 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
         base = find(
             data.tokenized.base_model, data.tokenized.revision, trust_remote_code=data.tokenized.trust_remote_code
         )
-    folder = home() / "checkpoints" / _key(config, arguments, data, base)
+    folder = home() / "checkpoints" / broadcast(_key(config, arguments, data, base))
     arguments.output_dir = str(folder)
     with (
         quiet(),
@@ -122,10 +127,11 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
         tempfile.TemporaryDirectory(prefix="hfpc-events-") as events,
     ):
         checkpoints = Checkpoints(folder, f"{config.checkpoint_uri}/{folder.name}" if config.checkpoint_uri else "")
+        resumption = resume(checkpoints, arguments)
         trainer = _trainer(config, arguments, data, base, tokenized, checkpoints)
         if arguments.should_save:
             trainer.add_callback(TensorBoardEvents(Path(events)))
-        trainer.train(resume_from_checkpoint=_shared(checkpoints.restore() if arguments.should_save else None))
+        trainer.train(resume_from_checkpoint=resumption.checkpoint)
         record = _record(config, data, _validation_metrics(trainer) if validated else {})
         if arguments.should_save:
             record = _write(
@@ -134,8 +140,9 @@ def finetune(config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, t
             _write_curves(curves, trainer.state.log_history)
             with storage.publishing(tensorboard) as staging:
                 shutil.copytree(events, staging, dirs_exist_ok=True)
-            checkpoints.remove()
-        return _shared(record)
+        record = broadcast(record)  # sent once the outputs are there
+        together(lambda: checkpoints.remove() if resumption.keeps_disk else None)
+        return record
 
 
 def _has_validation(config: FinetuneConfig, rows: dict[str, int], tokenized: Path) -> bool:
@@ -249,14 +256,3 @@ def _write_curves(curves: Path, history: list[dict[str, Any]]) -> None:
     from hfpc.reports.training_curves import training_curves
 
     storage.write_text(curves, training_curves(history))
-
-
-def _shared(value: Any) -> Any:
-    """The value that the first process has, in every process that trains with it."""
-    from torch import distributed
-
-    if not distributed.is_initialized():
-        return value
-    box = [value]
-    distributed.broadcast_object_list(box, src=0)
-    return box[0]

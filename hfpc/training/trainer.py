@@ -1,5 +1,6 @@
 """Trainer with exact resuming: row order by seed and epoch, checkpoints that are whole or not there."""
 
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers.integrations.integration_utils import rewrite_logs
 from hfpc.errors import ModelError
 from hfpc.progress import Reporter
 from hfpc.training.checkpoints import Checkpoints
+from hfpc.training.processes import gather
 from hfpc.training.sampler import LengthGroupedSampler
 
 SECONDS_BETWEEN_CHECKPOINTS = 300.0
@@ -62,6 +64,9 @@ class FinetuneTrainer(Trainer):  # type: ignore[misc]
             return
         started = time.monotonic()
         super()._save_checkpoint(model, trial)
+        if self.state.best_global_step:
+            # In every process alike: Trainer looks for a folder, which other nodes need not have.
+            self.state.best_model_checkpoint = str(self._checkpoints.path(self.state.best_global_step))
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             self._checkpoints.complete(self.state.global_step, self.state.best_global_step)
@@ -76,6 +81,16 @@ class FinetuneTrainer(Trainer):  # type: ignore[misc]
         model = self.accelerator.unwrap_model(self.model)
         model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
 
+    def _save_rng_state(self, output_dir: str) -> None:
+        """Rank 0 writes the states of all processes: those of other nodes may not reach its disk."""
+        with tempfile.TemporaryDirectory(prefix="hfpc-rng-") as own:
+            super()._save_rng_state(own)
+            mine = {file.name: file.read_bytes() for file in Path(own).iterdir()}
+        for states in gather(mine):
+            if self.args.should_save:
+                for name, content in states.items():
+                    Path(output_dir, name).write_bytes(content)
+
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """A checkpoint that does not hold exactly the model's weights must not be trained on."""
         weights = self.model.state_dict()
@@ -86,10 +101,16 @@ class FinetuneTrainer(Trainer):  # type: ignore[misc]
             raise ModelError(f"a checkpoint in {self.args.output_dir} does not fit the model ({wrong}): remove it")
 
     def _load_best_model(self) -> None:
-        if self.state.best_global_step != self.state.global_step:
-            # By its step, as the path that is kept in the state may be another machine's.
-            self.state.best_model_checkpoint = str(self._checkpoints.path(self.state.best_global_step))
+        """Rank 0 reads them and sends them to the others: other nodes may not have the checkpoint on their disks."""
+        if self.state.best_global_step == self.state.global_step:
+            return
+        # By its step, as the path that is kept in the state may be another machine's.
+        self.state.best_model_checkpoint = str(self._checkpoints.path(self.state.best_global_step))
+        if self.args.should_save:
             super()._load_best_model()
+        if self.args.world_size > 1:
+            for weights in self.model.state_dict().values():
+                torch.distributed.broadcast(weights, src=0)
 
 
 class SaveSchedule(TrainerCallback):  # type: ignore[misc]

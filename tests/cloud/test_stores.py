@@ -38,10 +38,12 @@ CHECKPOINTS = """
 from pathlib import Path
 from hfpc.training.checkpoints import Checkpoints
 first, second = Checkpoints(Path({here!r}), {uri!r}), Checkpoints(Path({there!r}), {uri!r})
+first.claim()
 for step in (1, 2, 3):
     first.path(step).mkdir()
     (first.path(step) / "weights").write_text(f"weights {{step}}")
     first.complete(step, None)
+second.claim()
 result = [(second.restore() / "weights").read_text()]
 second.remove()
 result.append(Checkpoints(Path({there!r}), {uri!r}).restore())

@@ -14,13 +14,19 @@ def write(checkpoints: Checkpoints, step: int, best: int | None = None) -> None:
     checkpoints.complete(step, best)
 
 
+def claimed(local: Path, copy: Path) -> Checkpoints:
+    checkpoints = Checkpoints(local, str(copy))
+    checkpoints.claim()
+    return checkpoints
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "README.txt")
 
 
 @pytest.fixture
 def checkpoints(tmp_path) -> Checkpoints:
-    return Checkpoints(tmp_path / "local", str(tmp_path / "copy"))
+    return claimed(tmp_path / "local", tmp_path / "copy")
 
 
 def test_there_may_be_none(checkpoints):
@@ -80,7 +86,7 @@ def test_a_copy_whose_best_is_missing_cannot_be_resumed_from(checkpoints, tmp_pa
 
 def test_the_copy_wins_where_it_is_newer(checkpoints, tmp_path):
     write(checkpoints, 1)
-    elsewhere = Checkpoints(tmp_path / "elsewhere", str(tmp_path / "copy"))
+    elsewhere = claimed(tmp_path / "elsewhere", tmp_path / "copy")
     elsewhere.restore()
     write(elsewhere, 2)
     assert checkpoints.restore() == tmp_path / "local" / "checkpoint-2"
