@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from hfpc import google_cloud
@@ -15,7 +16,7 @@ from hfpc.submit.vertex_submission import VertexSubmission
 Change = Literal["created", "updated", "unchanged"]
 
 _CREATE_TRIES = 4
-_MUTABLE = ["cron", "start_time", "end_time", "max_concurrent_run_count", "create_pipeline_job_request"]
+_ALWAYS_GIVEN = ("cron", "max_concurrent_run_count", "create_pipeline_job_request")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,7 @@ class Schedules:
             The schedule, and what was done.
 
         Raises:
-            ArgumentError: The name cannot be used, or several schedules have it.
+            ArgumentError: The name cannot be used, or several schedules have it, or Vertex AI makes no such change.
             HfpcError: Vertex AI refuses it or does not answer.
         """
         check_display_name(display_name)
@@ -78,8 +79,10 @@ class Schedules:
         [there] = self._only(display_name, found)
         if dict(there.create_pipeline_job_request.pipeline_job.labels).get(FINGERPRINT_LABEL) == fingerprint:
             return _read(there), "unchanged"
+        _check_change(display_name, there, wanted)
         wanted.name = there.name
-        request = {"schedule": wanted, "update_mask": {"paths": _MUTABLE}}
+        times = [field for field in ("start_time", "end_time") if getattr(wanted, field)]
+        request = {"schedule": wanted, "update_mask": {"paths": [*_ALWAYS_GIVEN, *times]}}
         changed = retried(f"changing schedule {display_name}", lambda: self._client.update_schedule(request=request))
         return _read(changed), "updated"
 
@@ -187,6 +190,16 @@ class Schedules:
         request = {"parent": self._parent, "filter": filter_}
         found: list[Any] = retried("listing schedules", lambda: list(self._client.list_schedules(request=request)))
         return found
+
+
+def _check_change(display_name: str, there: Any, wanted: Any) -> None:
+    """Refuses what Vertex AI would refuse: to change what has ended, and to take a start or an end away."""
+    if there.state.name == "COMPLETED":
+        raise ArgumentError("schedule", display_name, "it has ended: delete it first, or give another name")
+    if there.end_time and not wanted.end_time:
+        raise ArgumentError("end", "", "an end cannot be taken away: give another, or delete the schedule first")
+    if there.start_time and there.start_time > datetime.now(UTC) and not wanted.start_time:
+        raise ArgumentError("start", "", "a start cannot be taken away: give another, or delete the schedule first")
 
 
 def check_display_name(name: str) -> None:

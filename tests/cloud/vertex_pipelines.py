@@ -84,6 +84,7 @@ class Pipelines(Resources):
         _check_job(schedule.create_pipeline_job_request.pipeline_job)
         schedule.name = f"{request.parent}/schedules/{self.new_number()}"
         schedule.state, schedule.create_time = v1.Schedule.State.ACTIVE, now()
+        schedule.start_time = schedule.start_time or schedule.create_time
         return self.add(schedule)
 
     def GetSchedule(self, request: v1.GetScheduleRequest) -> v1.Schedule:
@@ -100,6 +101,8 @@ class Pipelines(Resources):
                 field not in ("allow_queueing", "create_pipeline_job_request")
             ):
                 raise VertexError("INVALID_ARGUMENT", f"{field} cannot be updated.")
+            if getattr(schedule, field) and not getattr(request.schedule, field):
+                raise VertexError("INVALID_ARGUMENT", f"{field} cannot be unset.")
             setattr(schedule, field, getattr(request.schedule, field))
         _check_cron(schedule.cron)
         return schedule

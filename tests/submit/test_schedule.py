@@ -49,11 +49,12 @@ def test_a_schedule_is_made_changed_paused_resumed_and_deleted(google_cloud):
     assert [task["cachingOptions"] for task in tasks] == [{}, {}]
     same = create("--name", "weekly", "--time-zone", "Europe/Paris", "--start", "2030-01-01T06:00", "--set", "rows=7")
     assert same.output.startswith("unchanged: weekly")
-    changed = create("--name", "weekly", "--max-concurrent-runs", "2", "--cache", cron="*/15 8-18 * * mon-fri")
+    later = ["--start", "2030-02-01"]
+    changed = create("--name", "weekly", "--max-concurrent-runs", "2", "--cache", *later, cron="*/15 8-18 * * mon-fri")
     expected = "updated: weekly, */15 8-18 * * mon-fri, time zone UTC (the default), active\n"
     assert changed.output == expected
     [there] = schedules(google_cloud)
-    assert there["maxConcurrentRunCount"] == "2" and "startTime" not in there
+    assert there["maxConcurrentRunCount"] == "2" and there["startTime"] == "2030-02-01T00:00:00Z"
     job = there["createPipelineJobRequest"]["pipelineJob"]
     assert job["pipelineSpec"]["root"]["dag"]["tasks"]["learn"]["cachingOptions"] == {"enableCache": True}
     assert schedule("pause", "weekly").output == "paused: weekly\n"
@@ -84,6 +85,27 @@ def test_whichever_call_goes_wrong_there_is_one_schedule_and_then_none(google_cl
         assert done.exit_code == 0, done.output
     assert schedules(google_cloud) == []
     assert all(faults.calls.count(f"{method}Schedule") == 2 for method in ("Update", "Pause", "Resume", "Delete"))
+
+
+@pytest.mark.parametrize("which", ["start", "end"])
+def test_what_vertex_ai_cannot_take_away_is_told_before_it_is_asked(google_cloud, which):
+    assert create("--name", "weekly", f"--{which}", "2031-01-01").exit_code == 0
+    done = create("--name", "weekly", cron="0 7 * * 1")
+    assert done.exit_code == 1
+    assert done.output == f"{which}='': a{'n' * (which == 'end')} {which} cannot be taken away: give another, or " + (
+        "delete the schedule first\n"
+    )
+    assert create("--name", "weekly", f"--{which}", "2032-01-01", cron="0 7 * * 1").output.startswith("updated: weekly")
+    [there] = schedules(google_cloud)
+    assert there[f"{which}Time"] == "2032-01-01T00:00:00Z"
+
+
+def test_what_has_ended_is_not_changed(google_cloud):
+    assert create("--name", "weekly").exit_code == 0
+    [there] = [each for name, each in google_cloud.vertex.objects.items() if "/schedules/" in name]
+    there.state = "COMPLETED"
+    done = create("--name", "weekly", cron="0 7 * * 1")
+    assert done.exit_code == 1 and "schedule='weekly': it has ended: delete it first" in done.output
 
 
 def test_a_name_that_is_not_there_is_told_with_those_that_are(google_cloud):
