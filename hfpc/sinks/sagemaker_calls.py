@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from hfpc import aws
-from hfpc.errors import EndpointError, HfpcError
+from hfpc.errors import EndpointError
 from hfpc.sinks.patience import Patience
 
 MANAGED_TAG = "hfpc:managed"
@@ -32,7 +32,7 @@ _MISSING = (
     "ResourceNotFound",
     "ResourceNotFoundException",
 )
-_MISSING_TEXTS = ("could not find", "does not exist", "not found", "no scalable target")
+_MISSING_TEXTS = ("could not find", "does not exist", "not found", "no scalable target", "no scaling policy")
 _CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 
 
@@ -102,47 +102,28 @@ class Place:
                 return items
             request["NextToken"] = answer["NextToken"]
 
-    def ensure(self, find: Callable[[], Any], make: Callable[[], Any]) -> Any:
-        """What `find` gives, after `make` if there was nothing.
+    def ensure(self, make: Callable[..., Any], **request: Any) -> None:
+        """Makes something that has a name of its own, unless it is there.
 
         Names are unique, so a call that was perhaps done is made again: if it was done, it is refused.
-
-        Args:
-            find: Gives the thing, or None.
-            make: Makes it; may raise, and may have made it all the same.
         """
         for attempt in self.patience.retries():
-            found = find()
-            if found is not None:
-                return found
             try:
-                make()
-            except Exception as error:
-                if (made := find()) is not None:
-                    return made
-                if attempt == self.patience.attempts or not may_pass(error):
-                    raise
-        return self._seen(find)
-
-    def _seen(self, find: Callable[[], Any]) -> Any:
-        for _ in self.patience.looks():
-            if (found := find()) is not None:
-                return found
-        raise HfpcError(f"SageMaker in {self.region} does not show what it was told to make: try again")
-
-    def remove(self, find: Callable[[], Any], remove: Callable[[], Any]) -> None:
-        """Removes something that may be gone already, also by a call whose answer was lost."""
-        for attempt in self.patience.retries():
-            if find() is None:
-                return
-            try:
-                remove()
+                make(**request)
                 return
             except Exception as error:
-                if is_missing(error):
+                if is_taken(error):
                     return
                 if attempt == self.patience.attempts or not may_pass(error):
                     raise
+
+    def remove(self, remove: Callable[..., Any], **request: Any) -> None:
+        """Removes something that may be gone already, also by a call whose answer was lost."""
+        try:
+            self.ask(remove, **request)
+        except Exception as error:
+            if not is_missing(error):
+                raise
 
     def endpoint(self, name: str) -> Any:
         """An endpoint as it is; None where there is none."""
@@ -186,6 +167,11 @@ def may_pass(error: BaseException) -> bool:
     if aws.code(error) == "ModelError":
         return int(response.get("OriginalStatusCode", 0)) in (429, 503)
     return aws.code(error) in _PASSING or aws.is_unsure(error)
+
+
+def is_taken(error: BaseException) -> bool:
+    """Whether a call failed because the thing is there already."""
+    return aws.code(error) == "ResourceInUse" or "already exist" in str(error)
 
 
 def is_missing(error: BaseException) -> bool:

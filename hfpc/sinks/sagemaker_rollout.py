@@ -84,7 +84,8 @@ def roll_out(rollout: Rollout) -> tuple[str, bool]:
         else:
             _update(rollout, found, before)
         check_golden(place, name, rollout.expected, rollout.config.output_uri)
-        scaling.apply(place, name, scaling.wanted(rollout.config, scaling.read(place, name)))
+        there = before.scaling if before else scaling.Scaling()
+        scaling.apply(place, name, scaling.wanted(rollout.config, there))
     except (Exception, KeyboardInterrupt) as error:
         problem = _put_back(rollout, before)
         now = f"not everything could be put back ({problem})" if problem else "everything is as before"
@@ -94,11 +95,10 @@ def roll_out(rollout: Rollout) -> tuple[str, bool]:
 
 
 def remove_endpoint(place: Place, name: str) -> None:
-    """Deletes an endpoint and waits until it is gone."""
-    place.remove(
-        lambda: place.settled(name),
-        lambda: place.sagemaker.delete_endpoint(EndpointName=name),
-    )
+    """Deletes an endpoint, which must not be changed meanwhile, and waits until it is gone."""
+    if place.settled(name) is None:
+        return
+    place.remove(place.sagemaker.delete_endpoint, EndpointName=name)
     if place.settled(name) is not None:
         raise EndpointError(f"endpoint {name} was deleted and is there again: somebody else makes it")
 
@@ -220,19 +220,13 @@ def _in_service(endpoint: str, now: Any, config: str) -> None:
 
 
 def _ensure_model(rollout: Rollout) -> None:
-    client = rollout.place.sagemaker
-    rollout.place.ensure(
-        lambda: rollout.place.found(client.describe_model, ModelName=rollout.name),
-        lambda: client.create_model(ModelName=rollout.name, Tags=rollout.tags, **rollout.model),
-    )
+    create = rollout.place.sagemaker.create_model
+    rollout.place.ensure(create, ModelName=rollout.name, Tags=rollout.tags, **rollout.model)
 
 
 def _ensure_config(rollout: Rollout, name: str, request: dict[str, Any]) -> None:
-    client = rollout.place.sagemaker
-    rollout.place.ensure(
-        lambda: rollout.place.found(client.describe_endpoint_config, EndpointConfigName=name),
-        lambda: client.create_endpoint_config(EndpointConfigName=name, Tags=rollout.tags, **request),
-    )
+    create = rollout.place.sagemaker.create_endpoint_config
+    rollout.place.ensure(create, EndpointConfigName=name, Tags=rollout.tags, **request)
 
 
 def _ensure_endpoint(rollout: Rollout, name: str, config: str) -> None:
@@ -241,25 +235,17 @@ def _ensure_endpoint(rollout: Rollout, name: str, config: str) -> None:
     there = place.settled(name)
     if there is not None and there["EndpointStatus"] != "InService":
         remove_endpoint(place, name)
-    place.ensure(
-        lambda: place.endpoint(name),
-        lambda: place.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config, Tags=rollout.tags),
-    )
+    create = place.sagemaker.create_endpoint
+    place.ensure(create, EndpointName=name, EndpointConfigName=config, Tags=rollout.tags)
     _in_service(name, place.settled(name), config)
 
 
 def _remove_config(place: Place, name: str) -> None:
-    place.remove(
-        lambda: place.found(place.sagemaker.describe_endpoint_config, EndpointConfigName=name),
-        lambda: place.sagemaker.delete_endpoint_config(EndpointConfigName=name),
-    )
+    place.remove(place.sagemaker.delete_endpoint_config, EndpointConfigName=name)
 
 
 def _remove_model(place: Place, name: str) -> None:
-    place.remove(
-        lambda: place.found(place.sagemaker.describe_model, ModelName=name),
-        lambda: place.sagemaker.delete_model(ModelName=name),
-    )
+    place.remove(place.sagemaker.delete_model, ModelName=name)
 
 
 def _put_back(rollout: Rollout, before: _Before | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hfpc.errors import HfpcError
-from hfpc.sinks.sagemaker_calls import Place, is_missing
+from hfpc.sinks.sagemaker_calls import Place
 from hfpc.sinks.sagemaker_hosting import VARIANT, DeploySagemakerEndpointConfig
 
 TRACKING, FROM_ZERO = "hfpc-tracking", "hfpc-from-zero"
@@ -64,7 +64,7 @@ def apply(place: Place, endpoint: str, scaling: Scaling) -> None:
         _remove_policy(place, endpoint, name)
     if scaling.limits is None:
         if now.limits is not None:
-            _deregister(place, endpoint)
+            place.remove(place.autoscaling.deregister_scalable_target, **_target(endpoint))
         return
     if now.limits != scaling.limits:
         least, most = scaling.limits
@@ -150,24 +150,8 @@ def _watch_backlog(place: Place, endpoint: str) -> None:
 
 def _remove_policy(place: Place, endpoint: str, name: str) -> None:
     if name == FROM_ZERO:
-        alarm = [_alarm(endpoint)]
-        place.remove(
-            lambda: place.pages(place.alarms.describe_alarms, "MetricAlarms", AlarmNames=alarm) or None,
-            lambda: place.alarms.delete_alarms(AlarmNames=alarm),
-        )
-    try:
-        place.ask(place.autoscaling.delete_scaling_policy, PolicyName=name, **_target(endpoint))
-    except Exception as error:
-        if not is_missing(error):
-            raise
-
-
-def _deregister(place: Place, endpoint: str) -> None:
-    try:
-        place.ask(place.autoscaling.deregister_scalable_target, **_target(endpoint))
-    except Exception as error:
-        if not is_missing(error):
-            raise
+        place.remove(place.alarms.delete_alarms, AlarmNames=[_alarm(endpoint)])
+    place.remove(place.autoscaling.delete_scaling_policy, PolicyName=name, **_target(endpoint))
 
 
 def _target(endpoint: str) -> dict[str, str]:

@@ -1,0 +1,147 @@
+"""A loopback SageMaker with registered models, for the tests of deployments."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from hfpc import aws, golden
+from hfpc.errors import HfpcError
+from hfpc.sinks.patience import Patience
+from hfpc.sinks.sagemaker_calls import Place
+from hfpc.sinks.sagemaker_endpoints import DeploySagemakerEndpointConfig
+from hfpc.sinks.sagemaker_register import ModelPackage
+from hfpc.sinks.sagemaker_scaling import read
+from tests.serving.ports import free_port
+
+QUICK = Patience(call=5.0, total=20.0, pause=0.001, retry=0.001, settle=0.01, attempts=3)
+ROLE = "arn:aws:iam::123456789012:role/serving"
+REGION = "us-east-1"
+NAME = "tweets"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1"
+
+
+def client(service: str) -> Any:
+    """A client of the account; one for all tests, as making one takes longer than asking."""
+    return _client(service, os.environ["AWS_ENDPOINT_URL"])
+
+
+@lru_cache(maxsize=16)
+def _client(service: str, url: str) -> Any:
+    return aws.client(service)
+
+
+def deployment(**changes) -> DeploySagemakerEndpointConfig:
+    settings = {"endpoint_name": NAME, "role": ROLE, "instance_type": "ml.m5.large"}
+    return DeploySagemakerEndpointConfig(**{**settings, **changes})
+
+
+@contextlib.contextmanager
+def running(model: Path) -> Iterator[str]:
+    """The address of this project's server, in a process of its own, with a model."""
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "hfpc.serving.server",
+        str(model),
+        "--port",
+        str(port),
+        "--parent",
+        str(os.getpid()),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    address, until = f"http://127.0.0.1:{port}", time.monotonic() + 180
+    try:
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{address}/ready", timeout=60, trust_env=False).is_success:
+                    break
+            assert process.poll() is None and time.monotonic() < until, "the server did not start"
+            time.sleep(0.1)
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def package(model: Path, name: str, *, wrong: bool = False) -> ModelPackage:
+    """A package whose model data are the golden requests alone: the server that answers has the rest.
+
+    Of a model that is wrong the golden requests say other labels than the server does.
+    """
+    sagemaker = client("sagemaker")
+    requests = golden.read(model)
+    if wrong:
+        for request in requests:
+            labels = [item["label"] for item in request["response"]]
+            for item, label in zip(request["response"], reversed(labels), strict=True):
+                item["label"] = label
+    key = f"staged/{name}/model/golden.json"
+    client("s3").put_object(Bucket="models", Key=key, Body=json.dumps(requests).encode())
+    with contextlib.suppress(sagemaker.exceptions.ClientError):
+        sagemaker.create_model_package_group(ModelPackageGroupName="tweets")
+    made = sagemaker.create_model_package(ModelPackageGroupName="tweets", ModelApprovalStatus="Approved")
+    return ModelPackage(
+        arn=made["ModelPackageArn"],
+        group="tweets",
+        version=made["ModelPackageArn"].rpartition("/")[2],
+        region=REGION,
+        fingerprint=name,
+        task="text-classification",
+        model_data=f"s3://models/staged/{name}/model/",
+        staging="s3://models/staged",
+        image=IMAGE,
+        processor="cpu",
+        approval="Approved",
+    )
+
+
+def state() -> dict[str, Any]:
+    """What a user of the account sees: endpoints, configurations, models, scaling, alarms and requests on S3."""
+    sagemaker, place = client("sagemaker"), Place(region=REGION, patience=QUICK)
+    vars(place).update(autoscaling=client("application-autoscaling"))
+    endpoints = {}
+    for item in sagemaker.list_endpoints()["Endpoints"]:
+        described = sagemaker.describe_endpoint(EndpointName=item["EndpointName"])
+        endpoints[item["EndpointName"]] = (described["EndpointStatus"], described["EndpointConfigName"])
+    requests = client("s3").list_objects_v2(Bucket="models", Prefix="async/hfpc-requests/").get("Contents", [])
+    targets = client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
+    alarms = [item["AlarmName"] for item in client("cloudwatch").describe_alarms()["MetricAlarms"]]
+    return {
+        "endpoints": endpoints,
+        "configs": sorted(item["EndpointConfigName"] for item in sagemaker.list_endpoint_configs()["EndpointConfigs"]),
+        "models": sorted(item["ModelName"] for item in sagemaker.list_models()["Models"]),
+        "scaling": {name: scaling for name in endpoints if (scaling := read(place, name)).limits},
+        "targets": [item["ResourceId"] for item in targets["ScalableTargets"]],
+        "alarms": [name for name in alarms if name.startswith("hfpc-")],
+        "objects": [item["Key"] for item in requests],
+    }
+
+
+EMPTY: dict[str, Any] = {
+    "endpoints": {},
+    "configs": [],
+    "models": [],
+    "scaling": {},
+    "targets": [],
+    "alarms": [],
+    "objects": [],
+}
+
+
+def told_by(step: Callable[[], object]) -> str:
+    """The error that a step ends with; "" where it ends well."""
+    try:
+        step()
+    except HfpcError as error:
+        return str(error)
+    return ""
