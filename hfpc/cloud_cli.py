@@ -12,6 +12,7 @@ from hfpc.errors import ArgumentError
 if TYPE_CHECKING:
     from hfpc.submit.vertex import Submitted
     from hfpc.submit.vertex_run import VertexRun
+    from hfpc.submit.vertex_submission import VertexSubmission
 
 Pipeline = Annotated[
     str,
@@ -35,6 +36,9 @@ Network = Annotated[str, typer.Option(help="Full name of a peered VPC network.")
 Key = Annotated[str, typer.Option(help="Full name of a Cloud KMS key that encrypts what Vertex AI keeps.")]
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be given many times.")
+]
+SkipPreflight = Annotated[
+    bool, typer.Option("--skip-preflight", help="Do not look first for what would make the run fail.")
 ]
 
 
@@ -77,9 +81,7 @@ def submit(
     ] = 10.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and submit nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    skip_preflight: Annotated[
-        bool, typer.Option("--skip-preflight", help="Do not look first for what would make the run fail.")
-    ] = False,
+    skip_preflight: SkipPreflight = False,
 ) -> None:
     """Run a pipeline on Vertex AI Pipelines.
 
@@ -87,7 +89,7 @@ def submit(
     call is repeated or its answer is lost, one run starts.
     """
     check_target(to)
-    from hfpc.submit import custom_job, prepare, vertex
+    from hfpc.submit import prepare, vertex
     from hfpc.submit.vertex_submission import VertexSubmission
 
     submission = prepare.prepare(
@@ -110,14 +112,9 @@ def submit(
         profile,
     )
     told = cli_values.console(stderr=as_json)
-    if custom_job.loses_checkpoints(submission):
-        _line(
-            told, "spot machines may be taken back: give checkpoint_uri=gs://…, or training starts from the beginning"
-        )
     submitted = vertex.find(submission) if job_id else None
     if submitted is None:
-        if not skip_preflight:
-            _look_first(told, submission)
+        look_first(told, submission, skip_preflight)
         if dry_run:
             return _print_plan(submission, as_json)
         submitted = vertex.submit(submission)
@@ -182,8 +179,14 @@ def check_target(to: str) -> None:
         raise ArgumentError("to", to, "give vertex")
 
 
-def _look_first(console: Any, submission: Any) -> None:
+def look_first(console: Any, submission: "VertexSubmission", skip_preflight: bool) -> None:
     """Prints what is wrong with a submission, and stops where that will make it fail."""
+    from hfpc.submit.custom_job import loses_checkpoints
+
+    if loses_checkpoints(submission):
+        _line(console, "spot machines may be taken back: give checkpoint_uri=gs://…, or training starts anew then")
+    if skip_preflight:
+        return
     from hfpc.console import diagnosis
     from hfpc.submit.preflight import preflight
 

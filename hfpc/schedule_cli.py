@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfpc import cli_values
-from hfpc.cloud_cli import Account, Key, Labels, Location, Network, Params, Pipeline, Profile, Project, Root, Settings
+from hfpc.cloud_cli import (
+    Account,
+    Key,
+    Labels,
+    Location,
+    Network,
+    Params,
+    Pipeline,
+    Profile,
+    Project,
+    Root,
+    Settings,
+    SkipPreflight,
+    look_first,
+)
 
 if TYPE_CHECKING:
     from hfpc.submit.schedule import Schedules
@@ -21,9 +35,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def create(
     pipeline: Pipeline,
-    cron: Annotated[str, typer.Option(help="Minute, hour, day, month, weekday, e.g. '0 6 * * 1'.")],
+    cron: Annotated[
+        str, typer.Option(help="Minute, hour, day, month, weekday, e.g. '0 6 * * 1' or 'TZ=Europe/Paris 0 6 * * 1'.")
+    ],
     name: Annotated[str, typer.Option(help="Display name of the schedule. Default: the pipeline's name.")] = "",
-    time_zone: Annotated[str, typer.Option(help="IANA time zone of the cron, e.g. Europe/Paris.")] = "UTC",
+    time_zone: Annotated[str, typer.Option(help="IANA time zone of the cron, e.g. Europe/Paris. Default: UTC.")] = "",
     start: Annotated[str, typer.Option(help="ISO 8601 time before which nothing runs.")] = "",
     end: Annotated[str, typer.Option(help="ISO 8601 time after which nothing runs.")] = "",
     max_concurrent_runs: Annotated[int, typer.Option(help="Runs that may be under way at once.")] = 1,
@@ -40,13 +56,15 @@ def create(
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Whether tasks may be taken from earlier runs.")
     ] = False,
+    skip_preflight: SkipPreflight = False,
 ) -> None:
     """Create a schedule, or change the one of this name.
 
-    Nothing is taken from earlier runs unless --cache is given: new data behind the same URI must be read.
+    Before that it looks, as `hfpc submit` does, for what would make the runs fail. Nothing is taken from earlier
+    runs unless --cache is given: new data behind the same URI must be read.
     """
     from hfpc.submit import prepare
-    from hfpc.submit.cron import Timing
+    from hfpc.submit.cron import DEFAULT_ZONE, Timing
     from hfpc.submit.schedule import Schedules
     from hfpc.submit.vertex_submission import VertexSubmission
 
@@ -71,10 +89,13 @@ def create(
         ),
         profile,
     )
+    look_first(cli_values.console(), submission, skip_preflight)
     schedules = Schedules(submission.project, submission.location)
     made, change = schedules.put(name or submission.name, submission, timing)
-    default = " (the default)" if time_zone == "UTC" else ""
-    print(f"{change}: {made.display_name}, {timing.cron}, time zone {time_zone}{default}, {made.state.lower()}")
+    default = "" if time_zone or timing.time_zone != DEFAULT_ZONE else " (the default)"
+    state = f"time zone {timing.time_zone}{default}, {made.state.lower()}"
+    print(f"{change}: {made.display_name}, {timing.cron}, {state}")
+    print(made.console)
 
 
 @app.command("list")

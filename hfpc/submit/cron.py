@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 from hfpc.errors import ArgumentError
 
+DEFAULT_ZONE = "UTC"
+
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _DAYS = "sun mon tue wed thu fri sat".split()
 _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
@@ -24,20 +26,27 @@ class Timing:
     """When to run.
 
     Attributes:
-        cron: Five fields, e.g. "0 6 * * 1" for Mondays at six.
-        time_zone: IANA name of the time zone that the fields are in.
+        cron: Five fields, e.g. "0 6 * * 1" for Mondays at six, alone or behind `TZ=ZONE`. After construction they
+            are alone.
+        time_zone: IANA name of the time zone that the fields are in; "" takes the one before the fields, else UTC.
+            After construction it is never "".
         start: ISO 8601 time before which nothing runs; "" for now. Without an offset it is in the time zone.
         end: ISO 8601 time after which nothing runs; "" for never.
         max_concurrent_runs: Runs that may be under way at once; a run that is due beyond them is left out.
     """
 
     cron: str
-    time_zone: str = "UTC"
+    time_zone: str = ""
     start: str = ""
     end: str = ""
     max_concurrent_runs: int = 1
 
     def __post_init__(self) -> None:
+        zone, alone = _apart(self.cron)
+        if zone and self.time_zone not in ("", zone):
+            raise ArgumentError("time_zone", self.time_zone, f"cron names {zone}: give one of them")
+        object.__setattr__(self, "cron", alone)
+        object.__setattr__(self, "time_zone", self.time_zone or zone or DEFAULT_ZONE)
         fields = self.cron.split()
         if len(fields) != len(_FIELDS):
             raise ArgumentError("cron", self.cron, "give minute, hour, day, month and weekday, e.g. '0 6 * * 1'")
@@ -73,6 +82,12 @@ class Timing:
         except ValueError as error:
             raise ArgumentError(which, given, "give an ISO 8601 time, e.g. 2027-01-31T06:00") from error
         return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(self.time_zone))
+
+
+def _apart(cron: str) -> tuple[str, str]:
+    """Time zone ("" for none) and fields of a cron expression, as Vertex AI and Cloud Scheduler spell it."""
+    found = re.fullmatch(r"(?:CRON_)?TZ=(\S+)\s+(.*)", cron.strip())
+    return (found[1], found[2]) if found else ("", cron.strip())
 
 
 def _fits(part: str, least: int, most: int, names: dict[str, int]) -> bool:

@@ -39,6 +39,13 @@ class Schedule:
     next_run: str
     max_concurrent_runs: int
 
+    @property
+    def console(self) -> str:
+        """Its page in the Google Cloud console."""
+        _, project, _, location, _, number = self.name.split("/")
+        page = f"https://console.cloud.google.com/vertex-ai/locations/{location}/pipelines/schedules"
+        return f"{page}/{number}?project={project}"
+
 
 class Schedules:
     """The schedules of a project in a region.
