@@ -1,6 +1,7 @@
 """The components, ready to be used in a pipeline: `from hfpc.components import finetune`."""
 
 from hfpc.components.batch_predict.component import batch_predict
+from hfpc.components.batch_predict_vertex.component import batch_predict_vertex
 from hfpc.components.compare_models.component import compare_models
 from hfpc.components.deploy_local.component import deploy_local
 from hfpc.components.deploy_vertex_endpoint.component import deploy_vertex_endpoint
@@ -18,6 +19,7 @@ from hfpc.components.undeploy_vertex_endpoint.component import undeploy_vertex_e
 
 __all__ = [
     "batch_predict",
+    "batch_predict_vertex",
     "compare_models",
     "deploy_local",
     "deploy_vertex_endpoint",

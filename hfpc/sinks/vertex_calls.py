@@ -20,6 +20,7 @@ _LOCATION = re.compile("[a-z]+-[a-z]+[0-9]{1,2}")
 _PROJECT = re.compile("[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{6,20}|test")
 _LABEL = re.compile("[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile("[a-z0-9_-]{0,63}")
+_RESOURCE = re.compile("projects/([^/]+)/locations/([^/]+)/(models|endpoints)/([^/@]+)(@[^/]+)?")
 
 MANAGED = {"managed-by": "hfpc"}
 """Label of everything that is made here; nothing without it is ever changed or removed."""
@@ -110,22 +111,22 @@ class Place:
                 if attempt == self.patience.attempts or not (may_pass(error) or is_taken(error)):
                     raise
                 continue
-            if made is not None or (made := self._settled(find, None)) is not None:
+            if made is not None or (made := self.seen(find)) is not None:
                 return made
             raise HfpcError(f"Vertex AI in {self.location} does not show what it was told to make: try again")
         raise AssertionError("there is at least one attempt")
 
-    def _settled(self, find: Callable[[], Any], error: Exception | None) -> Any:
-        """What a call made, also one that failed with this error; None where it made nothing."""
+    def seen(self, find: Callable[[], Any]) -> Any:
+        """What `find` gives, asked for a while, as a list may show late what was just made; None where it stays so."""
+        return next((found for _ in self.patience.looks() if (found := find()) is not None), None)
+
+    def _settled(self, find: Callable[[], Any], error: Exception) -> Any:
+        """What a failed call made all the same; None where it made nothing."""
         from google.api_core.exceptions import Cancelled, ClientError, Conflict
 
         # What the service refused as wrong, or for being asked too often, was not done.
         refused = isinstance(error, ClientError) and not isinstance(error, (Conflict, Cancelled))
-        for _ in self.patience.looks():
-            found = find()
-            if found is not None or refused:
-                return found
-        return None
+        return find() if refused else self.seen(find)
 
     def wait(self, client: Any, operation: Any) -> Any:
         """Waits for a long operation; its raw message when it is done.
@@ -209,6 +210,18 @@ def _advice(error: Exception) -> str:
     if isinstance(error, exceptions.TooManyRequests):
         return " (wait, or ask for more quota)"
     return ""
+
+
+def place_of(resource: str, argument: str, patience: Patience | None = None) -> Place:
+    """The region that a model's or an endpoint's resource name names.
+
+    Raises:
+        ArgumentError: It is no such name.
+    """
+    found = _RESOURCE.fullmatch(resource)
+    if not found:
+        raise ArgumentError(argument, resource, "give projects/…/locations/…/models/… or …/endpoints/…")
+    return Place(project=found[1], location=found[2], patience=patience or Patience())
 
 
 def check_place(project: str, location: str) -> None:

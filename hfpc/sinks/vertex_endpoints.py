@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import vertex_predict, vertex_rollout
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.vertex_calls import MANAGED, Place, check_name, check_place, is_ours, reaching, resource_uri
+from hfpc.sinks.vertex_calls import MANAGED, check_name, check_place, is_ours, place_of, reaching, resource_uri
+from hfpc.sinks.vertex_machines import check_account, check_machine, machine_spec
 from hfpc.sinks.vertex_models import PLATFORM
 from hfpc.sinks.vertex_models import registered as registered_name
 
@@ -27,21 +27,6 @@ __all__ = [
     "resource_uri",
     "undeploy",
 ]
-
-_RESOURCE = re.compile("projects/([^/]+)/locations/([^/]+)/(models|endpoints)/([^/@]+)(@[^/]+)?")
-_ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com")
-_MACHINES = {
-    "NVIDIA_L4": ("g2-",),
-    "NVIDIA_TESLA_A100": ("a2-highgpu-", "a2-megagpu-"),
-    "NVIDIA_A100_80GB": ("a2-ultragpu-",),
-    "NVIDIA_H100_80GB": ("a3-",),
-    "NVIDIA_TESLA_T4": ("n1-",),
-    "NVIDIA_TESLA_V100": ("n1-",),
-    "NVIDIA_TESLA_P4": ("n1-",),
-    "NVIDIA_TESLA_P100": ("n1-",),
-}
-"""Accelerator to the machine families that it is in.
-Source: https://cloud.google.com/vertex-ai/docs/predictions/configure-compute, November 2026."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,45 +69,24 @@ class DeployVertexEndpointConfig:
 
     def __post_init__(self) -> None:
         check_name(self.endpoint_name, "endpoint_name")
-        if not re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)+", self.machine_type):
-            raise ArgumentError("machine_type", self.machine_type, "give a machine type, e.g. n1-standard-4")
-        self._check_accelerator()
+        check_machine(self.machine_type, self.accelerator_type, self.accelerator_count)
+        check_account(self.service_account)
         if self.min_replicas < 1:
             raise ArgumentError("min_replicas", self.min_replicas, "give at least 1: Vertex AI keeps one running")
         if self.max_replicas < self.min_replicas:
             raise ArgumentError("max_replicas", self.max_replicas, f"give at least min_replicas={self.min_replicas}")
         if not 0 <= self.target_utilization <= 100:
             raise ArgumentError("target_utilization", self.target_utilization, "give percent, 0 to 100")
-        if self.service_account and not _ACCOUNT.fullmatch(self.service_account):
-            fix = "give the e-mail address of a service account"
-            raise ArgumentError("service_account", self.service_account, fix)
         if not 0 <= self.canary_percent < 100:
             raise ArgumentError("canary_percent", self.canary_percent, "give percent, 0 to 99")
         if not 0 <= self.canary_seconds <= 6 * 3600:
             raise ArgumentError("canary_seconds", self.canary_seconds, "give seconds, 0 to 21600 (six hours)")
 
-    def _check_accelerator(self) -> None:
-        kind, count = self.accelerator_type, self.accelerator_count
-        if bool(kind) != (count > 0) or count < 0:
-            fix = "give an accelerator_type and an accelerator_count of at least 1, or neither"
-            raise ArgumentError("accelerator_count", count, fix)
-        if kind and kind not in _MACHINES:
-            raise ArgumentError("accelerator_type", kind, f"give one of {', '.join(_MACHINES)}")
-        if kind and not self.machine_type.startswith(_MACHINES[kind]):
-            families = " or ".join(f"{family}…" for family in _MACHINES[kind])
-            raise ArgumentError("machine_type", self.machine_type, f"{kind} is in machines named {families}")
-        if not kind and self.machine_type.startswith(("g2-", "a2-", "a3-")):
-            fix = f"{self.machine_type} has accelerators: say which in accelerator_type and accelerator_count"
-            raise ArgumentError("machine_type", self.machine_type, fix)
-
     @property
     def resources(self) -> dict[str, Any]:
         """What Vertex AI calls `dedicated_resources`."""
-        machine: dict[str, Any] = {"machine_type": self.machine_type}
-        if self.accelerator_type:
-            machine |= {"accelerator_type": self.accelerator_type, "accelerator_count": self.accelerator_count}
-        resources = {
-            "machine_spec": machine,
+        resources: dict[str, Any] = {
+            "machine_spec": machine_spec(self.machine_type, self.accelerator_type, self.accelerator_count),
             "min_replica_count": self.min_replicas,
             "max_replica_count": self.max_replicas,
             "spot": self.spot,
@@ -190,18 +154,6 @@ class VertexEndpoint:
         """The metadata of its artifact; `resourceName` is what Google's own components read."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("resource", "previous")}
         return {"platform": PLATFORM, "resourceName": self.resource, "previous": list(self.previous), **kept}
-
-
-def place_of(resource: str, argument: str, patience: Patience | None = None) -> Place:
-    """The region that a model's or an endpoint's resource name names.
-
-    Raises:
-        ArgumentError: It is no such name.
-    """
-    found = _RESOURCE.fullmatch(resource)
-    if not found:
-        raise ArgumentError(argument, resource, "give projects/…/locations/…/models/… or …/endpoints/…")
-    return Place(project=found[1], location=found[2], patience=patience or Patience())
 
 
 def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | None = None) -> VertexEndpoint:

@@ -18,3 +18,10 @@ class VertexEndpoint(dsl.Artifact):  # type: ignore[misc]  # kfp has no types
 
     schema_title = "google.VertexEndpoint"
     schema_version = "0.0.1"
+
+
+class VertexBatchPredictionJob(dsl.Artifact):  # type: ignore[misc]  # kfp has no types
+    """A batch prediction of Vertex AI; its metadata has `resourceName` and `gcsOutputDirectory`."""
+
+    schema_title = "google.VertexBatchPredictionJob"
+    schema_version = "0.0.1"
