@@ -18,7 +18,7 @@ def print_profiles(console: Console) -> None:
         table.add_row(f"[cyan]{profile.name}[/]", machines_of(profile), memory, profile.what)
     console.print(table)
     console.print(
-        f"\nNAME{SPOT_SUFFIX}: the same on one spot machine of Vertex AI; give the pipeline a checkpoint_uri.",
+        f"\nNAME{SPOT_SUFFIX}: the same on spot machines of Vertex AI; give the pipeline a checkpoint_uri.",
         "compile for one:  hfpc compile finetune_local --profile gpu-l4",
         "or submit to one: hfpc submit PIPELINE --to vertex --profile gpu-l4",
         sep="\n",

@@ -28,6 +28,7 @@ def as_custom_job(spec: Spec, component: str, profile: Profile) -> None:
     from google.protobuf import json_format  # type: ignore[import-untyped]
     from kfp.components import load_component_from_text
 
+    label = spec["components"][component]["executorLabel"]
     job = custom_job.create_custom_training_job_from_component(
         load_component_from_text(json.dumps(_alone(spec, component))),
         display_name=component.removeprefix("comp-"),
@@ -35,6 +36,7 @@ def as_custom_job(spec: Spec, component: str, profile: Profile) -> None:
         machine_type=profile.machine_type,
         accelerator_type=profile.accelerator,
         accelerator_count=profile.devices,
+        env=spec["deploymentSpec"]["executors"][label]["container"].get("env", []),
         boot_disk_type=profile.boot_disk_type,
         boot_disk_size_gb=profile.boot_disk,
         strategy="SPOT" if profile.spot else "STANDARD",
@@ -46,7 +48,6 @@ def as_custom_job(spec: Spec, component: str, profile: Profile) -> None:
     if profile.tpu_topology:
         for pool in definition["inputDefinitions"]["parameters"]["worker_pool_specs"]["defaultValue"]:
             pool["machine_spec"]["tpu_topology"] = profile.tpu_topology
-    label = spec["components"][component]["executorLabel"]
     spec["components"][component] = definition | {"executorLabel": label}
     spec["deploymentSpec"]["executors"][label] = executor
 

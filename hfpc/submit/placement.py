@@ -12,6 +12,8 @@ from hfpc.submit.graph import Spec
 from hfpc.submit.profiles import Profile
 
 _FUNCTION = "finetune"
+_DEVICE_VARIABLE = "HFPC_DEVICE"  # see hfpc.training.launch
+_DEVICES = {"cpu": "cpu", "gpu": "cuda", "tpu": "xla"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ def place(spec: Spec, profile: Profile, target: str) -> Placed:
         container = placed["deploymentSpec"]["executors"][label]["container"]
         container["image"] = images.for_device(container["image"], profile.image)
         container.pop("resources", None)
+        own = [each for each in container.get("env", []) if each["name"] != _DEVICE_VARIABLE]
+        container["env"] = [*own, {"name": _DEVICE_VARIABLE, "value": _DEVICES[profile.image]}]
         if target == "kubeflow":
             container["resources"] = _resources("nvidia.com/gpu", profile.devices)
             executors[label] = {"emptyDirMounts": [_shared_memory(profile)]}

@@ -85,10 +85,6 @@ def find_profile(name: str) -> Profile:
         return known[base]
     if not known[base].machine_type:
         raise ArgumentError("profile", name, f"{base} names no machine, so none can be a spot machine: give {base}")
-    if known[base].nodes > 1:
-        # Nodes with disks of their own do not find rank 0's checkpoint.
-        fix = f"several nodes cannot yet go on after one was taken back: give {base}, or one node"
-        raise ArgumentError("profile", name, fix)
     return replace(known[base], name=name, spot=True)
 
 

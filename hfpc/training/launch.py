@@ -18,6 +18,10 @@ from hfpc.training.finetune import FinetuneConfig, finetune
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+DEVICE_VARIABLE = "HFPC_DEVICE"
+"""`cuda` or `xla` where training on any other device is a mistake, such as an image without CUDA on a machine with a
+GPU: one process runs there either way, so the number of processes does not tell."""
+
 _POOLS = ("workerpool0", "workerpool1", "chief", "master", "worker")
 """Names of the nodes that train, in the order of their ranks, in `CLUSTER_SPEC` and in `TF_CONFIG`. Others are
 parameter servers, reduction servers and evaluators."""
@@ -95,8 +99,9 @@ def launch(
 
     Raises:
         HfpcError: The cluster's description is damaged, a node is missing, `processes` is not the
-            number of processes that run, or a process failed: then with the message of the first
-            that failed on this node. A node that only lost another says so; the other knows why.
+            number of processes that run, the device is not the one that `HFPC_DEVICE` names, or a
+            process failed: then with the message of the first that failed on this node. A node
+            that only lost another says so; the other knows why.
     """
     if isinstance(processes, bool) or processes != int(processes) or processes < 0:
         raise ArgumentError("processes", processes, "give a whole number, or 0 for as many as there are devices")
@@ -239,18 +244,24 @@ def _reason(error: "ChildFailedError", failure: Path) -> str:
 def _train(
     processes: int, config: FinetuneConfig, tokenized: Path, out: Path, curves: Path, tensorboard: Path
 ) -> ModelRecord:
-    """Checks the world size, then trains."""
-    if processes:
-        _check_world_size(config, processes)
+    """Checks the world size and the device, then trains."""
+    if processes or os.environ.get(DEVICE_VARIABLE):
+        _check_processes(config, processes, os.environ.get(DEVICE_VARIABLE, ""))
     return finetune(config, tokenized, out, curves, tensorboard)
 
 
-def _check_world_size(config: FinetuneConfig, processes: int) -> None:
+def _check_processes(config: FinetuneConfig, processes: int, device: str) -> None:
     """Compares with the processes that Accelerate joined, in just the way in which it will join them for training."""
     from hfpc.training.arguments import training_arguments
 
-    running = training_arguments(config, Path(), main_metric="loss", validated=True).world_size
-    if running != processes:
+    arguments = training_arguments(config, Path(), main_metric="loss", validated=True)
+    running, found = arguments.world_size, arguments.device.type
+    if device and device != found:
+        fix = (
+            f"training would run on {found}: see that the machine has the device and that the image's torch can use it"
+        )
+        raise ArgumentError(DEVICE_VARIABLE, device, fix)
+    if processes and running != processes:
         asked = f"{processes} {'process was' if processes == 1 else 'processes were'} asked for"
         fix = f"set processes to {running}, or change the number of nodes or of devices (accelerators) a node"
         raise ArgumentError(

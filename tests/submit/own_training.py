@@ -9,7 +9,7 @@ from hfpc.components import finetune, load_dataset, preprocess
 def two_trainings():
     data = load_dataset(source="sample:tweets")
     tokens = preprocess(dataset=data.outputs["dataset"], base_model="sample:minilm").outputs["tokenized"]
-    finetune(tokenized=tokens, epochs=1.0)
+    finetune(tokenized=tokens, epochs=1.0).set_env_variable("NCCL_DEBUG", "INFO")
     finetune(tokenized=tokens, epochs=2.0, processes=0).set_accelerator_type("NVIDIA_L4").set_accelerator_limit(1)
 
 

@@ -78,6 +78,9 @@ def test_a_tpu_is_named_by_machine_and_topology(tmp_path):
 
 
 def test_spot_machines_start_the_job_again(tmp_path):
+    [spec] = compiled(tmp_path, "gpu-h100x8x2-spot")
+    assert pools(spec) == [("a3-highgpu-8g", "NVIDIA_H100_80GB", 8)] * 2
+    assert (defaults(spec)["strategy"], defaults(spec)["restart_job_on_worker_restart"]) == ("SPOT", True)
     [spec] = compiled(tmp_path, "gpu-l4-spot")
     assert pools(spec) == [("g2-standard-8", "NVIDIA_L4", 1)]
     assert (defaults(spec)["strategy"], defaults(spec)["restart_job_on_worker_restart"]) == ("SPOT", True)
@@ -104,6 +107,7 @@ def test_one_node_is_settings_of_the_task(tmp_path, profile, accelerator, count,
     assert (asked["memoryLimit"], asked["resourceMemoryLimit"]) == (float(memory[:-1]), memory)
     assert defaults(spec)["processes"] == int(count)
     assert "hfpc-python-gpu:" in container(spec)["image"]
+    assert container(spec)["env"] == [{"name": "HFPC_DEVICE", "value": "cuda"}]
 
 
 @pytest.mark.parametrize("profile", [profile.name for profile in PROFILES])
@@ -121,6 +125,10 @@ def test_all_other_tasks_stay_and_what_finetune_takes_and_gives_stays(tmp_path, 
 def test_a_pipeline_of_ones_own(tmp_path):
     [spec] = compiled(tmp_path, "gpu-h100x8x2", f"{OWN}:two_trainings")
     assert len(pools(spec, "comp-finetune")) == len(pools(spec, "comp-finetune-2")) == 2
+    for pool in defaults(spec)["worker_pool_specs"]:
+        # What one sets on the task goes to every node; there a training on CPUs is refused.
+        wanted = [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "HFPC_DEVICE", "value": "cuda"}]
+        assert pool["container_spec"]["env"] == wanted
     tasks = spec["root"]["dag"]["tasks"]
     assert tasks["finetune"]["inputs"]["parameters"]["epochs"] == {"runtimeValue": {"constant": 1.0}}
     assert "processes" not in tasks["finetune-2"]["inputs"]["parameters"]
@@ -163,7 +171,6 @@ def test_everything_compiles_for_a_profile(tmp_path, target):
     [
         ("gpu-l5", "gpu-l4, gpu-a100x4"),
         ("cpu-spot", "give cpu"),
-        ("gpu-h100x8x2-spot", "several nodes cannot yet go on"),
         ("gpu-l4-spot-spot", "give one of"),
     ],
 )

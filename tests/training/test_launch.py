@@ -162,6 +162,16 @@ def test_one_process_where_two_were_asked_for_is_an_error_before_any_data_is_rea
     assert not home.exists()
 
 
+def test_another_device_than_asked_for_is_an_error_before_any_data_is_read(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("HFPC_DEVICE", "cuda")
+    out = tmp_path / "model"
+    with pytest.raises(ArgumentError, match="HFPC_DEVICE='cuda': training would run on cpu"):
+        launch(CONFIG, tmp_path / "missing", out, out, out)
+    monkeypatch.setenv("HFPC_DEVICE", "cpu")
+    with pytest.raises(ArgumentError, match="2 processes were asked for, but 1 runs"):
+        launch(CONFIG, tmp_path / "missing", out, out, out, processes=2)
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
