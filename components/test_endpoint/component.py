@@ -14,22 +14,23 @@ def test_endpoint(
     requests: int = 50,
     roll_back: bool = False,
 ):
-    """Sends the golden requests kept with the model to its endpoint over HTTP.
+    """Sends the golden requests kept with the model to its endpoint.
 
     A local endpoint that is not being served is started for the test and stopped after it. Fails
     on any difference in label, and when the 95th percentile of the latency is over the limit.
 
     Args:
-        endpoint: An endpoint from `deploy_local`.
+        endpoint: An endpoint from `deploy_local` or `deploy_vertex_endpoint`.
         max_latency_ms: Most milliseconds that 95 of 100 requests may take, one at a time.
         requests: Requests to send; the golden ones are repeated until there are as many.
         roll_back: When the test fails, put the alias back to the version that served before, if
-            `deploy_local` moved it.
+            `deploy_local` moved it. Only for local endpoints: `deploy_vertex_endpoint` tests before it
+            moves the traffic.
 
     Returns:
         metrics: Requests sent, latency percentiles in milliseconds.
     """
-    from hfpc.serving.test_endpoint import TestEndpointConfig, test_endpoint
+    from hfpc.sinks.endpoint_test import TestEndpointConfig, test_endpoint
 
     config = TestEndpointConfig(max_latency_ms=max_latency_ms, requests=requests, roll_back=roll_back)
     result = test_endpoint(config, endpoint.metadata)

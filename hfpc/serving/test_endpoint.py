@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ from hfpc.errors import ArgumentError, EndpointError
 from hfpc.progress import Reporter
 from hfpc.serving.client import Client
 from hfpc.serving.running import found_or_started
+
+Ask = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class EndpointTest:
 
 
 def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTest:
-    """Sends a model's golden requests to its endpoint over HTTP.
+    """Sends a model's golden requests to its endpoint on this machine over HTTP.
 
     Args:
         config: What is asked of it.
@@ -69,7 +71,9 @@ def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> En
         EndpointError: It did not start, an answer differs in label, or it is too slow.
     """
     if endpoint.get("platform") != "local":
-        raise ArgumentError("endpoint", endpoint.get("platform"), "give an endpoint from deploy_local")
+        raise ArgumentError(
+            "endpoint", endpoint.get("platform"), "give an endpoint from deploy_local or deploy_vertex_endpoint"
+        )
     try:
         return _test(config, endpoint)
     except Exception as error:
@@ -90,11 +94,28 @@ def _test(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTe
             f"{target} means version {folder.name} by now and not {endpoint['version']}: it was deployed again since"
         )
     task = tasks.get(manifest.read(folder, "model").task)
-    requests = golden.read(folder)
     with found_or_started(target, registry) as url, Client(url) as client:
-        _check(task, requests, [client.ask([request["inputs"]])[0] for request in requests], target)
-        chosen = [requests[index % len(requests)] for index in range(config.requests)]
-        responses, milliseconds = _timed(client, [request["inputs"] for request in chosen])
+        return measure(config, client.ask, task, golden.read(folder), target)
+
+
+def measure(
+    config: TestEndpointConfig, ask: Ask, task: tasks.Task, requests: list[dict[str, Any]], target: str
+) -> EndpointTest:
+    """Sends golden requests, compares the answers and takes the time.
+
+    Args:
+        config: What is asked for.
+        ask: Sends inputs; gives a response for each.
+        task: The model's task.
+        requests: The model's golden requests.
+        target: What is tested, for the error.
+
+    Raises:
+        EndpointError: An answer differs in label, or it is too slow.
+    """
+    _check(task, requests, [ask([request["inputs"]])[0] for request in requests], target)
+    chosen = [requests[index % len(requests)] for index in range(config.requests)]
+    responses, milliseconds = _timed(ask, [request["inputs"] for request in chosen])
     _check(task, chosen, responses, target)
     latency = {f"latency_ms_p{share}": _percentile(milliseconds, share) for share in (50, 95, 99)}
     if latency["latency_ms_p95"] > config.max_latency_ms:
@@ -108,13 +129,13 @@ def _test(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTe
 test_endpoint.__test__ = False  # type: ignore[attr-defined]
 
 
-def _timed(client: Client, inputs: list[Any]) -> tuple[list[Any], list[float]]:
+def _timed(ask: Ask, inputs: list[Any]) -> tuple[list[Any], list[float]]:
     """The response to each input, sent one at a time, and how many milliseconds it took."""
     responses, milliseconds = [], []
     reporter = Reporter("requests", total=len(inputs))
     for item in inputs:
         start = time.perf_counter()
-        responses += client.ask([item])
+        responses += ask([item])
         milliseconds.append(1000 * (time.perf_counter() - start))
         reporter.update(len(responses))
     return responses, milliseconds

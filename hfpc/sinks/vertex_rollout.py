@@ -44,7 +44,7 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class _Golden:
+class Golden:
     """The golden requests of a model and the task they are of."""
 
     task: tasks.Task
@@ -60,7 +60,7 @@ def roll_out(rollout: Rollout) -> tuple[list[str], bool]:
     Raises:
         EndpointError: It failed; the message says whether everything is as before.
     """
-    expected = _golden(rollout.artifact_uri)
+    expected = golden_of(rollout.artifact_uri)
     place, new = rollout.place, rollout.deployed["id"]
     endpoint = place.found(place.endpoints.get_endpoint, {"name": rollout.endpoint})
     if endpoint is not None and not is_ours(endpoint):
@@ -97,7 +97,7 @@ def remove_endpoint(place: Place, resource: str) -> None:
     )
 
 
-def _bring(rollout: Rollout, before: dict[str, int], expected: _Golden) -> None:
+def _bring(rollout: Rollout, before: dict[str, int], expected: Golden) -> None:
     """From the trial to all traffic."""
     place, new = rollout.place, rollout.deployed["id"]
     _ensure_endpoint(place, rollout.endpoint, rollout.body)
@@ -118,7 +118,7 @@ def _bring(rollout: Rollout, before: dict[str, int], expected: _Golden) -> None:
     _check(place, rollout.endpoint, expected)
 
 
-def _try(rollout: Rollout, expected: _Golden) -> None:
+def _try(rollout: Rollout, expected: Golden) -> None:
     """Sends the golden requests to the model at an endpoint of its own, which is removed whatever they give."""
     place, parent = rollout.place, rollout.endpoint.rpartition("/")[2]
     body = {"display_name": rollout.trial.rpartition("/")[2], "labels": {**MANAGED, TRIAL_LABEL: parent}}
@@ -133,7 +133,7 @@ def _one_replica(rollout: Rollout) -> dict[str, Any]:
     return {**rollout.deployed["dedicated_resources"], "min_replica_count": 1, "max_replica_count": 1}
 
 
-def _watch_canary(rollout: Rollout, others: dict[str, int], expected: _Golden) -> None:
+def _watch_canary(rollout: Rollout, others: dict[str, int], expected: Golden) -> None:
     """Gives the new model its share for a while, during which the golden requests must be answered rightly."""
     place, share = rollout.place, rollout.canary_percent
     _move(place, rollout.endpoint, {**_scaled(others, 100 - share), rollout.deployed["id"]: share})
@@ -157,7 +157,7 @@ def _scaled(shares: dict[str, int], total: int) -> dict[str, int]:
     return scaled
 
 
-def _check(place: Place, resource: str, expected: _Golden) -> None:
+def _check(place: Place, resource: str, expected: Golden) -> None:
     responses, _ = ask(place, resource, [request["inputs"] for request in expected.requests])
     _compare(resource, expected.task, expected.requests, responses)
 
@@ -169,7 +169,7 @@ def _compare(resource: str, task: tasks.Task, requests: list[dict[str, Any]], re
         raise EndpointError(f"{resource} does not answer as the model did when it was made: {listed}")
 
 
-def _golden(uri: str) -> _Golden:
+def golden_of(uri: str) -> Golden:
     """The golden requests in a model's folder.
 
     Raises:
@@ -181,7 +181,7 @@ def _golden(uri: str) -> _Golden:
         for name in (manifest.FILE_NAME, golden.FILE_NAME):
             store.get_file(f"{path.rstrip('/')}/{name}", f"{scratch}/{name}")
         folder = Path(scratch)
-        return _Golden(tasks.get(manifest.read(folder, "model").task), golden.read(folder))
+        return Golden(tasks.get(manifest.read(folder, "model").task), golden.read(folder))
 
 
 def _ensure_endpoint(place: Place, resource: str, body: dict[str, Any]) -> None:
