@@ -26,6 +26,11 @@ _POOLS = ("workerpool0", "workerpool1", "chief", "master", "worker")
 """Names of the nodes that train, in the order of their ranks, in `CLUSTER_SPEC` and in `TF_CONFIG`. Others are
 parameter servers, reduction servers and evaluators."""
 
+_LOST = re.compile(
+    "Connection [a-z ]*(reset|closed)|Broken pipe|remote process exited|Timed out waiting", re.IGNORECASE
+)
+"""What Gloo, NCCL and the store of `torch.distributed` say when another process is gone."""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -81,8 +86,8 @@ def launch(
     launcher, such as `accelerate launch`, has started. A node without accelerators runs one process;
     `PET_NPROC_PER_NODE` overrides the number. Only rank 0 writes outputs.
 
-    Started again after all nodes ended, it goes on from the last checkpoint where the nodes share a
-    file system. Nodes with disks of their own do not find rank 0's checkpoint yet, and fail.
+    Started again on all nodes, it goes on from the last checkpoint. Nodes need not share a disk if
+    there is a `checkpoint_uri` that all of them reach; see `finetune`.
 
     Args:
         config: As for `finetune`.
@@ -101,7 +106,7 @@ def launch(
         HfpcError: The cluster's description is damaged, a node is missing, `processes` is not the
             number of processes that run, the device is not the one that `HFPC_DEVICE` names, or a
             process failed: then with the message of the first that failed on this node. A node
-            that only lost another says so; the other knows why.
+            that only lost another says so; the other tells why.
     """
     if isinstance(processes, bool) or processes != int(processes) or processes < 0:
         raise ArgumentError("processes", processes, "give a whole number, or 0 for as many as there are devices")
@@ -228,10 +233,20 @@ def _rank(failure: Path, processes: int, *arguments: Any) -> ModelRecord:
         return _train(processes or int(os.environ["WORLD_SIZE"]), *arguments)
     except Exception as error:
         # At once: as soon as this process ends, the others fail too, for having lost it.
-        message = str(error) if isinstance(error, HfpcError) else f"{type(error).__name__}: {error}"
         with suppress(FileExistsError), failure.open("x") as file:
-            file.write(f"rank {os.environ['RANK']} failed: {message}")
+            file.write(f"rank {os.environ['RANK']} {_failing(error)}")
         raise
+
+
+def _failing(error: Exception) -> str:
+    from torch.distributed import DistError
+
+    if isinstance(error, HfpcError):
+        return f"failed: {error}"
+    # Gloo raises plain RuntimeErrors.
+    if (isinstance(error, DistError) or "gloo" in str(error)) and (lost := _LOST.search(str(error))):
+        return f"lost another process ({lost[0]}): the log of the one that ended first, or of its node, says why"
+    return f"failed: {type(error).__name__}: {error}"
 
 
 def _reason(error: "ChildFailedError", failure: Path) -> str:
