@@ -72,7 +72,7 @@ def session(region_name: str = "") -> "boto3.Session":
     return found
 
 
-def client(service: str, region_name: str = "", *, attempts: int = 0) -> Any:
+def client(service: str, region_name: str = "", *, attempts: int = 0, within: "boto3.Session | None" = None) -> Any:
     """A client of a service.
 
     Args:
@@ -81,12 +81,13 @@ def client(service: str, region_name: str = "", *, attempts: int = 0) -> Any:
         attempts: How often a call is made that was throttled or not answered. 0 means 5 for services of which every
             call may be made twice, and 1 for others, e.g. SageMaker: there an answer that was lost is no sign that
             nothing was done, so whoever knows that a call may be made twice says so.
+        within: A session that several clients share, so that credentials are looked up once; None makes one.
 
     Raises:
         MissingExtraError: The extra `aws` is not installed.
         ArgumentError: There is no region, or there are no credentials.
     """
-    from_environment = session(region_name)
+    from_environment = within or session(region_name)
     from botocore.config import Config
 
     attempts = attempts or (5 if service in _SAFE_TO_REPEAT else 1)

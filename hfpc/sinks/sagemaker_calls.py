@@ -49,29 +49,33 @@ class Place:
     patience: Patience = field(default_factory=Patience)
 
     @cached_property
+    def _session(self) -> Any:
+        return aws.session(self.region)
+
+    @cached_property
     def sagemaker(self) -> Any:
         """Client of SageMaker."""
-        return aws.client("sagemaker", self.region)
+        return aws.client("sagemaker", self.region, within=self._session)
 
     @cached_property
     def runtime(self) -> Any:
         """Client of endpoints."""
-        return aws.client("sagemaker-runtime", self.region)
+        return aws.client("sagemaker-runtime", self.region, within=self._session)
 
     @cached_property
     def autoscaling(self) -> Any:
         """Client of Application Auto Scaling."""
-        return aws.client("application-autoscaling", self.region)
+        return aws.client("application-autoscaling", self.region, within=self._session)
 
     @cached_property
     def alarms(self) -> Any:
         """Client of CloudWatch."""
-        return aws.client("cloudwatch", self.region)
+        return aws.client("cloudwatch", self.region, within=self._session)
 
     @cached_property
     def s3(self) -> Any:
         """Client of S3."""
-        return aws.client("s3", self.region)
+        return aws.client("s3", self.region, within=self._session)
 
     def ask(self, method: Callable[..., Any], **request: Any) -> Any:
         """Makes a call that has the same effect when it is made twice; again after a failure that may pass."""
