@@ -119,11 +119,10 @@ def deploy(
             tags=tag_list({**config.tags, _PACKAGE_TAG: package.arn}, config.endpoint_name),
             expected=expected,
         )
-        previous, moved = roll_out(rollout)
-        arn = place.endpoint(config.endpoint_name)["EndpointArn"]
+        outcome = roll_out(rollout)
     return SagemakerEndpoint(
         name=config.endpoint_name,
-        arn=arn,
+        arn=outcome.arn,
         region=place.region,
         mode=config.mode,
         package=package.arn,
@@ -132,8 +131,8 @@ def deploy(
         model_data=data,
         output_uri=config.output_uri,
         config=name,
-        previous_config=previous,
-        moved=moved,
+        previous_config=outcome.previous,
+        moved=outcome.moved,
     )
 
 

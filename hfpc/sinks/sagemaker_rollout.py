@@ -51,6 +51,21 @@ class Rollout:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of an endpoint.
+
+    Attributes:
+        arn: ARN of the endpoint.
+        previous: Name of the configuration that served before; "" for none.
+        moved: Whether the endpoint was changed.
+    """
+
+    arn: str
+    previous: str
+    moved: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Before:
     """What an endpoint was: its configuration, and how it was scaled."""
 
@@ -58,11 +73,8 @@ class _Before:
     scaling: scaling.Scaling
 
 
-def roll_out(rollout: Rollout) -> tuple[str, bool]:
+def roll_out(rollout: Rollout) -> Outcome:
     """Makes, tries, updates, checks, and takes what served before away.
-
-    Returns:
-        Name of the configuration that served before, "" for none; and whether the endpoint was changed.
 
     Raises:
         EndpointError: It failed; the message says whether everything is as before.
@@ -73,25 +85,22 @@ def roll_out(rollout: Rollout) -> tuple[str, bool]:
         check_golden(place, name, rollout.expected, rollout.config.output_uri)
         scaling.apply(place, name, scaling.wanted(rollout.config, scaling.read(place, name)))
         _tidy(rollout)
-        return "", False
+        return Outcome(arn=found["EndpointArn"], previous="", moved=False)
     before = None
     if found is not None:
         _check_mode(rollout, found["EndpointConfigName"])
         before = _Before(config=found["EndpointConfigName"], scaling=scaling.read(place, name))
     try:
-        if before is None:
-            _first(rollout)
-        else:
-            _update(rollout, found, before)
+        now = _first(rollout) if before is None else _update(rollout, found, before)
         check_golden(place, name, rollout.expected, rollout.config.output_uri)
         there = before.scaling if before else scaling.Scaling()
         scaling.apply(place, name, scaling.wanted(rollout.config, there))
     except (Exception, KeyboardInterrupt) as error:
         problem = _put_back(rollout, before)
-        now = f"not everything could be put back ({problem})" if problem else "everything is as before"
-        raise EndpointError(f"{line(error)}; {now}") from error
+        after = f"not everything could be put back ({problem})" if problem else "everything is as before"
+        raise EndpointError(f"{line(error)}; {after}") from error
     _tidy(rollout)
-    return before.config if before else "", True
+    return Outcome(arn=now["EndpointArn"], previous=before.config if before else "", moved=True)
 
 
 def remove_endpoint(place: Place, name: str) -> None:
@@ -148,14 +157,14 @@ def _check_mode(rollout: Rollout, config: str) -> None:
         raise EndpointError(f"endpoint {rollout.endpoint} is {mode}, and an endpoint keeps its mode: {fix}")
 
 
-def _first(rollout: Rollout) -> None:
+def _first(rollout: Rollout) -> Any:
     """Makes the endpoint: nobody is served yet, so it can be tried where it will serve."""
     _ensure_model(rollout)
     _ensure_config(rollout, rollout.name, rollout.hosting)
-    _ensure_endpoint(rollout, rollout.endpoint, rollout.name)
+    return _ensure_endpoint(rollout, rollout.endpoint, rollout.name)
 
 
-def _update(rollout: Rollout, found: Any, before: _Before) -> None:
+def _update(rollout: Rollout, found: Any, before: _Before) -> Any:
     """Tries the model, then moves the endpoint to it."""
     place, name = rollout.place, rollout.endpoint
     trial = f"{rollout.name}{TRIAL}"
@@ -171,7 +180,7 @@ def _update(rollout: Rollout, found: Any, before: _Before) -> None:
         before_count = 0
     else:
         before_count = int(found["ProductionVariants"][0].get("DesiredInstanceCount") or 0)
-    change_config(place, name, rollout.name, **rollout.shift, **_instances(rollout, before, before_count))
+    return change_config(place, name, rollout.name, **rollout.shift, **_instances(rollout, before, before_count))
 
 
 def _other_machines(rollout: Rollout, config: str) -> bool:
@@ -192,8 +201,8 @@ def _instances(rollout: Rollout, before: _Before, count: int) -> dict[str, Any]:
     }
 
 
-def change_config(place: Place, endpoint: str, config: str, **settings: Any) -> None:
-    """Moves an endpoint to a configuration and waits for it.
+def change_config(place: Place, endpoint: str, config: str, **settings: Any) -> Any:
+    """Moves an endpoint to a configuration and waits for it; the endpoint as it is then.
 
     Raises:
         EndpointError: SageMaker put the endpoint back, or it broke.
@@ -208,15 +217,17 @@ def change_config(place: Place, endpoint: str, config: str, **settings: Any) -> 
                 break
             if attempt == place.patience.attempts or not may_pass(error):
                 raise
-    _in_service(endpoint, place.settled(endpoint), config)
+    return _in_service(endpoint, place.settled(endpoint), config)
 
 
-def _in_service(endpoint: str, now: Any, config: str) -> None:
+def _in_service(endpoint: str, now: Any, config: str) -> Any:
+    """The endpoint, if it serves a configuration."""
     if now is None:
         raise EndpointError(f"endpoint {endpoint} was deleted meanwhile")
     if now["EndpointStatus"] != "InService" or now["EndpointConfigName"] != config:
         reason = " ".join(now.get("FailureReason", "SageMaker gives no reason").split())
         raise EndpointError(f"endpoint {endpoint} did not take {config}: {reason}")
+    return now
 
 
 def _ensure_model(rollout: Rollout) -> None:
@@ -229,7 +240,7 @@ def _ensure_config(rollout: Rollout, name: str, request: dict[str, Any]) -> None
     rollout.place.ensure(create, EndpointConfigName=name, Tags=rollout.tags, **request)
 
 
-def _ensure_endpoint(rollout: Rollout, name: str, config: str) -> None:
+def _ensure_endpoint(rollout: Rollout, name: str, config: str) -> Any:
     """Makes an endpoint and waits until it serves; a trial that failed before is made again."""
     place = rollout.place
     there = place.settled(name)
@@ -237,7 +248,7 @@ def _ensure_endpoint(rollout: Rollout, name: str, config: str) -> None:
         remove_endpoint(place, name)
     create = place.sagemaker.create_endpoint
     place.ensure(create, EndpointName=name, EndpointConfigName=config, Tags=rollout.tags)
-    _in_service(name, place.settled(name), config)
+    return _in_service(name, place.settled(name), config)
 
 
 def _remove_config(place: Place, name: str) -> None:
