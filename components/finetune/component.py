@@ -30,8 +30,8 @@ def finetune(
     Batches hold rows of similar length and are padded to their longest row only. Killed at any
     moment and started again with the same arguments, it goes on from the last complete checkpoint
     and ends with the weights of an uninterrupted run. Each accelerator of the machine gets a
-    process, and the nodes of a Vertex AI custom job or a Kubeflow TrainJob train together; several
-    nodes can be restarted only if they share a disk.
+    process, and the nodes of a Vertex AI custom job or a Kubeflow TrainJob train together. Nodes with
+    disks of their own go on after a restart if there is a `checkpoint_uri`; without, they begin anew.
 
     Args:
         tokenized: A tokenized data set from `preprocess`; it names the base model.
@@ -46,7 +46,8 @@ def finetune(
         early_stopping_patience: Evaluations without improvement of the task's main validation
             metric before training stops, and the best weights are kept; 0 trains to the end.
         checkpoint_uri: Where checkpoints are copied (`gs://`, `s3://`, a path), so that a restart
-            on another machine finds them. Empty keeps them on this machine only.
+            on another machine finds them. Empty keeps them on this machine only. Of equal runs that
+            share the place, the one that started last copies there.
         seed: Seed of the head's first weights, of the order of rows and of dropout.
         processes: Processes that must train together, one a device, on all nodes; if another
             number runs, the step fails before it reads any data. 0 takes what there are.
