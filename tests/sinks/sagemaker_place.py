@@ -22,7 +22,7 @@ from hfpc.sinks.sagemaker_register import ModelPackage
 from hfpc.sinks.sagemaker_scaling import read
 from tests.serving.ports import free_port
 
-QUICK = Patience(call=5.0, total=20.0, pause=0.001, retry=0.001, settle=0.01, attempts=3)
+QUICK = Patience(call=5.0, total=120.0, pause=0.001, retry=0.001, settle=0.01, attempts=3)
 ROLE = "arn:aws:iam::123456789012:role/serving"
 REGION = "us-east-1"
 NAME = "tweets"

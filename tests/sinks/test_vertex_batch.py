@@ -13,12 +13,12 @@ from tests.sinks.vertex_place import QUICK, put, registered, told_by
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
-SOURCE = "gs://models/rows.jsonl"
+SOURCE = "gs://registered/rows.jsonl"
 TEXTS = ["i love this day", "my phone is terrible"]
 
 
 def config(**changes) -> BatchPredictVertexConfig:
-    return BatchPredictVertexConfig(**{"source": SOURCE, "destination": "gs://models/predicted/", **changes})
+    return BatchPredictVertexConfig(**{"source": SOURCE, "destination": "gs://registered/predicted/", **changes})
 
 
 def write_source(*rows, uri: str = SOURCE) -> None:
@@ -39,7 +39,7 @@ def name(google_cloud, model) -> str:
 def test_every_line_is_predicted_once(google_cloud, name):
     write_source(TEXTS[0], {"inputs": TEXTS[1]})
     first = batch_predict(name, config(parameters={"top_k": 1}), QUICK)
-    assert first.metrics == {"rows": 2, "rows_failed": 0} and first.uri.startswith("gs://models/predicted/")
+    assert first.metrics == {"rows": 2, "rows_failed": 0} and first.uri.startswith("gs://registered/predicted/")
     lines = read_object(f"{first.uri}/prediction.results-00000-of-00001").splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["instance"] for row in rows] == [TEXTS[0], {"inputs": TEXTS[1]}]
@@ -57,7 +57,9 @@ def test_another_content_or_destination_is_another_job(google_cloud, name):
     write_source(*TEXTS, "a third one")
     second = batch_predict(name, config(), QUICK)
     assert second.metrics["rows"] == 3 and second.resource != first.resource
-    assert batch_predict(name, config(destination="gs://models/elsewhere"), QUICK).uri.startswith("gs://models/elsew")
+    assert batch_predict(name, config(destination="gs://registered/elsewhere"), QUICK).uri.startswith(
+        "gs://registered/elsew"
+    )
 
 
 def test_predictions_that_somebody_removed_are_made_again(google_cloud, name):
@@ -116,8 +118,8 @@ def test_what_cannot_be_used_is_told_before_any_call(change, told):
 
 
 def test_a_source_that_is_not_there(google_cloud, name):
-    for source in ("gs://models/nothing.jsonl", "gs://models/nothing-*.jsonl"):
-        with pytest.raises(ArgumentError, match="source='gs://models/nothing"):
+    for source in ("gs://registered/nothing.jsonl", "gs://registered/nothing-*.jsonl"):
+        with pytest.raises(ArgumentError, match="source='gs://registered/nothing"):
             batch_predict(name, config(source=source), QUICK)
     assert jobs(google_cloud) == []
 
@@ -143,7 +145,7 @@ def test_every_call_may_fail(google_cloud, name, lag):
                 error = told_by(lambda: batch_predict(name, config(), QUICK))
                 failed += bool(error)
                 assert times > 1 or not error, (method, kind, error)
-                assert not error or "predicting gs://models/rows.jsonl" in error
+                assert not error or "predicting gs://registered/rows.jsonl" in error
                 faults.clear()
                 made = batch_predict(name, config(), QUICK)
                 assert jobs(google_cloud) == [made.resource], (method, kind, times)

@@ -122,11 +122,11 @@ def test_what_others_made_is_left_alone(google_cloud, models):
 
 def test_a_container_that_does_not_start(google_cloud, models):
     (old,) = models("old")
-    google_cloud.vertex.version(old).artifact_uri = "gs://models/nothing"
-    with pytest.raises(HfpcError, match="gs://models/nothing"):
+    google_cloud.vertex.version(old).artifact_uri = "gs://registered/nothing"
+    with pytest.raises(HfpcError, match="gs://registered/nothing"):
         deploy(old, deployment(), QUICK)
     version = google_cloud.vertex.version(old)
-    version.artifact_uri, version.container_spec.env = "gs://models/old", [{"name": "HFPC_QUEUE", "value": "none"}]
+    version.artifact_uri, version.container_spec.env = "gs://registered/old", [{"name": "HFPC_QUEUE", "value": "none"}]
     with pytest.raises(EndpointError, match=r"Model server never became ready.*everything is as before"):
         deploy(old, deployment(), QUICK)
     assert state(google_cloud) == {}

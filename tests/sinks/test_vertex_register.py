@@ -12,7 +12,7 @@ pytest.importorskip("google.cloud.aiplatform_v1")
 
 
 def config(**changes):
-    given = {"name": "tweets", "project": PROJECT, "location": LOCATION, "staging_uri": "gs://models/staging"}
+    given = {"name": "tweets", "project": PROJECT, "location": LOCATION, "staging_uri": "gs://registered/staging"}
     return RegisterVertexModelConfig(**{**given, **changes})
 
 
@@ -22,11 +22,11 @@ def versions(google_cloud):
 
 @pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)
 def test_a_model_is_registered_once(google_cloud, model, predictions):
-    google_cloud.make_bucket("models")
+    google_cloud.make_bucket("registered")
     first = register(str(model), predictions, config(), QUICK)
-    assert first.resource == f"{PARENT}/models/tweets@1" and first.uri.startswith("gs://models/staging/")
+    assert first.resource == f"{PARENT}/models/tweets@1" and first.uri.startswith("gs://registered/staging/")
     assert {"hfpc.json", "config.json", "golden.json"} <= {
-        name.rpartition("/")[2] for name in google_cloud.objects("models")
+        name.rpartition("/")[2] for name in google_cloud.objects("registered")
     }
     assert register(str(model), predictions, config(), QUICK) == first
     (kept,) = versions(google_cloud).values()
@@ -72,7 +72,7 @@ def test_a_model_elsewhere_needs_a_place(google_cloud, model, predictions):
 def test_a_model_of_others_is_left_alone(google_cloud, model, predictions):
     from google.cloud import aiplatform_v1 as v1
 
-    google_cloud.make_bucket("models")
+    google_cloud.make_bucket("registered")
     spec = {"image_uri": "theirs"}
     google_cloud.vertex.UploadModel(
         v1.UploadModelRequest(parent=PARENT, model_id="tweets", model={"display_name": "x", "container_spec": spec})
@@ -84,8 +84,8 @@ def test_a_model_of_others_is_left_alone(google_cloud, model, predictions):
 
 def test_every_call_may_fail(google_cloud, model, predictions):
     """Once: the step ends well all the same. As often as it is tried: the next step ends well. Never two versions."""
-    google_cloud.make_bucket("models")
-    uri = google_cloud.upload(model, "gs://models/model")
+    google_cloud.make_bucket("registered")
+    uri = google_cloud.upload(model, "gs://registered/model")
     vertex, faults = google_cloud.vertex, google_cloud.vertex.faults
     register(uri, predictions, config(), QUICK)
     calls, failed, before = list(faults.calls), 0, faults.injected

@@ -12,7 +12,7 @@ from hfpc.sinks.vertex_endpoints import DeployVertexEndpointConfig
 from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
 from tests.cloud.google_fixtures import LOCATION, PROJECT, GoogleCloud
 
-QUICK = Patience(call=5.0, total=20.0, pause=0.01, retry=0.01, settle=0.05, attempts=3)
+QUICK = Patience(call=5.0, total=120.0, pause=0.01, retry=0.01, settle=0.05, attempts=3)
 PARENT = f"projects/{PROJECT}/locations/{LOCATION}"
 ENDPOINT = f"{PARENT}/endpoints/tweets"
 
@@ -23,8 +23,8 @@ def deployment(**changes) -> DeployVertexEndpointConfig:
 
 def put(google_cloud: GoogleCloud, model: Path, name: str) -> str:
     """Copies a model to Cloud Storage; its URI."""
-    google_cloud.make_bucket("models")
-    return google_cloud.upload(model, f"gs://models/{name}")
+    google_cloud.make_bucket("registered")
+    return google_cloud.upload(model, f"gs://registered/{name}")
 
 
 def registered(uri: str) -> str:
