@@ -301,11 +301,11 @@ def test_a_batch_is_answered_by_the_container(google_cloud, models, container):
 
 
 def test_a_deployed_model_is_served_by_a_server_of_its_own(google_cloud, models, endpoints, model):
-    google_cloud.make_bucket("models")
+    google_cloud.make_bucket("containers")
     spec = {"image_uri": "hfpc", "predict_route": "/predict", "health_route": "/health"}
-    uri = google_cloud.upload(model, "gs://models/loopback")
+    uri = google_cloud.upload(model, "gs://containers/loopback")
     good = upload(models, model={"container_spec": spec, "artifact_uri": uri}).model
-    bad = upload(models, model={"container_spec": spec, "artifact_uri": "gs://models/nothing"}).model
+    bad = upload(models, model={"container_spec": spec, "artifact_uri": "gs://containers/nothing"}).model
     endpoint = make_endpoint(endpoints)
     with pytest.raises(exceptions.GoogleAPICallError, match="Model server never became ready"):
         deploy(endpoints, endpoint, bad, {"0": 100})
