@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,11 @@ class Machine:
 
     def complete_steps(self) -> list[int]:
         markers = [*self.home.glob("home/checkpoints/*/checkpoint-*.json"), *self.copies.glob("*/checkpoint-*.json")]
-        return [int(marker.stem.rpartition("-")[2]) for marker in markers if marker.stat().st_size]
+        steps = []
+        for marker in markers:
+            with suppress(FileNotFoundError):  # the training removes old checkpoints meanwhile
+                steps += [int(marker.stem.rpartition("-")[2])] if marker.stat().st_size else []
+        return steps
 
     def first_step(self) -> int | None:
         lines = map(progress.parse, self.log.read_text().splitlines() if self.log.exists() else [])
