@@ -14,6 +14,13 @@ from tests.cloud.faults import KINDS
 from tests.sinks.sagemaker_place import EMPTY, IMAGE, NAME, QUICK, REGION, deployment, package, running, state, told_by
 
 SCALED = {"max_instances": 4, "scaling_target": 100}
+LATER = {
+    "mode": "async",
+    "output_uri": "s3://models/async",
+    "min_instances": 0,
+    "max_instances": 2,
+    "scaling_target": 5,
+}
 CASES = {"first": (None, SCALED), "update": (SCALED, SCALED)}
 
 
