@@ -21,7 +21,10 @@ LATER = {
     "max_instances": 2,
     "scaling_target": 5,
 }
-CASES = {"first": (None, SCALED), "update": (SCALED, SCALED)}
+CASES = {"first": (None, SCALED), "update": (SCALED, SCALED), "async first": (None, LATER)}
+KNOWN_FAULT = (
+    "when DescribeScalableTargets is refused in an asynchronous deployment, the step ends otherwise than it should"
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,14 @@ def refused_changes(calls):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        "first",
+        "update",
+        pytest.param("async first", marks=pytest.mark.xfail(raises=AssertionError, reason=KNOWN_FAULT)),
+    ],
+)
 def test_every_call_of_a_deployment_may_fail(account, model, case, capsys):
     before, settings = CASES[case]
     old, new = package(model, "old"), package(model, "new")
