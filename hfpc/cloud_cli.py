@@ -72,6 +72,9 @@ def submit(
     cache: Annotated[
         bool | None, typer.Option("--cache/--no-cache", help="For all tasks. Default: as each task has it.")
     ] = None,
+    experiment: Annotated[
+        str, typer.Option(help="Vertex AI experiment that the run is added to; it is made if there is none.")
+    ] = "",
     job_id: Annotated[
         str, typer.Option(help="Id of the run; given again with the same content, nothing new starts.")
     ] = "",
@@ -89,6 +92,7 @@ def submit(
     call is repeated or its answer is lost, one run starts.
     """
     check_target(to)
+    from hfpc.submit import experiment as experiments
     from hfpc.submit import prepare, vertex
     from hfpc.submit.vertex_submission import VertexSubmission
 
@@ -108,6 +112,7 @@ def submit(
             kms_key=kms_key,
             labels=dict(cli_values.pair(label, "--label", "team=search") for label in labels or []),
             caching=cache,
+            experiment=experiment,
         ),
         profile,
     )
@@ -120,6 +125,9 @@ def submit(
         submitted = vertex.submit(submission)
     _line(told, f"{'submitted' if submitted.is_new else 'is submitted already'}: {submission.job_id}")
     _line(told, submitted.console)
+    if experiment:
+        experiments.add_run(submission, submitted)
+        _line(told, f"in experiment {experiment}")
     run = _wait(told, submitted, submission.location, poll_seconds) if wait else None
     if as_json:
         _print_json(submission.job_id, submitted, run)

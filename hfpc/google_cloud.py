@@ -6,10 +6,12 @@ endpoint, where gcloud's own variable `CLOUDSDK_API_ENDPOINT_OVERRIDES_<API>` na
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hfpc.errors import ArgumentError, MissingExtraError
+from hfpc.errors import ArgumentError, HfpcError, MissingExtraError
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -19,6 +21,7 @@ TRANSPORT_VARIABLE = "HFPC_GOOGLE_TRANSPORT"
 """`grpc` (the default) or `rest`, for networks that let no gRPC through."""
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+_LONGEST = 600  # characters of a service's own text
 
 
 def endpoint(api: str, location: str = "") -> str:
@@ -111,3 +114,54 @@ def session() -> "AuthorizedSession":
     from google.auth.transport.requests import AuthorizedSession
 
     return AuthorizedSession(found)  # type: ignore[no-untyped-call]
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether a request that failed so may succeed when it is made again; whether it was done is not known."""
+    import requests  # type: ignore[import-untyped]
+    from google.api_core import exceptions
+    from google.auth.exceptions import TransportError
+
+    passing = (
+        exceptions.Aborted,
+        exceptions.BadGateway,
+        exceptions.Cancelled,
+        exceptions.GatewayTimeout,
+        exceptions.InternalServerError,
+        exceptions.RetryError,
+        exceptions.ServiceUnavailable,
+        exceptions.TooManyRequests,
+        exceptions.Unknown,
+        requests.ConnectionError,
+        requests.Timeout,
+        TransportError,
+    )
+    return isinstance(error, passing)
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Raises HfpcError, in one line and with its cause, for what Google's clients raise in the block.
+
+    Args:
+        what: What is being done, e.g. "registering tweets".
+    """
+    try:
+        yield
+    except HfpcError:
+        raise
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("google", "grpc", "requests", "urllib3"):
+            raise
+        text = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())[:_LONGEST]
+        raise HfpcError(f"Vertex AI failed at {what}: {text}{_advice(error)}") from error
+
+
+def _advice(error: Exception) -> str:
+    from google.api_core import exceptions
+
+    if isinstance(error, exceptions.Forbidden):
+        return " (whoever calls needs the role roles/aiplatform.user)"
+    if isinstance(error, exceptions.TooManyRequests):
+        return " (wait, or ask for more quota)"
+    return ""

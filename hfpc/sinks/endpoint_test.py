@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from hfpc import google_cloud
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.serving import test_endpoint as on_this_machine
 from hfpc.serving.test_endpoint import EndpointTest, TestEndpointConfig
 from hfpc.sinks import vertex_predict, vertex_rollout
-from hfpc.sinks.vertex_calls import place_of, reaching
+from hfpc.sinks.vertex_calls import place_of
 from hfpc.sinks.vertex_models import PLATFORM as VERTEX
 
 __all__ = ["EndpointTest", "TestEndpointConfig", "test_endpoint"]
@@ -44,7 +45,7 @@ def _test_on_vertex(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> 
         fix = f"give an endpoint from deploy_vertex_endpoint; this one has no {', '.join(missing)} in its metadata"
         raise ArgumentError("endpoint", dict(endpoint), fix)
     resource, expected = endpoint["resourceName"], vertex_rollout.golden_of(endpoint["artifact_uri"])
-    with reaching(f"testing {resource}"):
+    with google_cloud.reaching(f"testing {resource}"):
         one = vertex_predict.asker(place_of(resource, "endpoint"), resource)
 
         def ask(inputs: list[Any]) -> list[Any]:

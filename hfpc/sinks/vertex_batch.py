@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hfpc import storage
+from hfpc import google_cloud, storage
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.progress import Reporter
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.vertex_calls import MANAGED, Place, check_labels, place_of, reaching, resource_uri
+from hfpc.sinks.vertex_calls import MANAGED, Place, check_labels, place_of, resource_uri
 from hfpc.sinks.vertex_machines import check_account, check_machine, machine_spec
 from hfpc.sinks.vertex_models import PLATFORM
 from hfpc.sinks.vertex_models import registered as registered_name
@@ -122,7 +122,7 @@ def batch_predict(model: str, config: BatchPredictVertexConfig, patience: Patien
     """
     place = place_of(model, "registered", patience)
     files = _files(config.source)
-    with reaching(f"predicting {config.source}"):
+    with google_cloud.reaching(f"predicting {config.source}"):
         version = place.ask(place.models.get_model, {"name": model})
         name = f"{version.name}@{version.version_id}"
         job = _ensure_job(place, _job(name, version.display_name, config, files))

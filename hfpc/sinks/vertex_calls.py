@@ -5,8 +5,7 @@ be made again: the second finds what the first made.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -76,7 +75,7 @@ class Place:
             try:
                 return method(request=request, retry=None, timeout=self.patience.call)
             except Exception as error:
-                if attempt == self.patience.attempts or not may_pass(error):
+                if attempt == self.patience.attempts or not google_cloud.may_pass(error):
                     raise
         raise AssertionError("there is at least one attempt")
 
@@ -108,7 +107,7 @@ class Place:
             except Exception as error:
                 if (found := self._settled(find, error)) is not None:
                     return found
-                if attempt == self.patience.attempts or not (may_pass(error) or is_taken(error)):
+                if attempt == self.patience.attempts or not (google_cloud.may_pass(error) or is_taken(error)):
                     raise
                 continue
             if made is not None or (made := self.seen(find)) is not None:
@@ -128,22 +127,45 @@ class Place:
         refused = isinstance(error, ClientError) and not isinstance(error, (Conflict, Cancelled))
         return find() if refused else self.seen(find)
 
-    def wait(self, client: Any, operation: Any) -> Any:
-        """Waits for a long operation; its raw message when it is done.
+    def wait(self, client: Any, operation: Any) -> None:
+        """Waits for a long operation.
 
         Raises:
             EndpointError: It ended with an error, or took too long.
         """
-        raw = operation.operation
-        for _ in self.patience.polls():
-            if raw.done:
-                break
-            raw = self._poll(client, raw.name)
-        else:
-            raise EndpointError(f"{raw.name} was not done after {self.patience.total:g} seconds")
+        raw = self._done(client, operation.operation)
         if raw.HasField("error"):
             raise EndpointError(f"Vertex AI could not do it: {' '.join(raw.error.message.split())}")
-        return raw
+
+    def settle(self, client: Any, resource: str) -> None:
+        """Waits until no long operation on a resource is under way, however it ends.
+
+        A step that was killed, or a call whose answer was lost, may have left one that nobody waits for.
+
+        Raises:
+            EndpointError: One took too long.
+        """
+        for raw in self._operations(client, resource):
+            self._done(client, raw)
+
+    def _operations(self, client: Any, resource: str) -> list[Any]:
+        """The long operations on a resource."""
+        found: list[Any] = []
+        token = ""
+        while True:
+            answer = self.ask(client.list_operations, {"name": resource, "page_token": token})
+            found += answer.operations
+            token = answer.next_page_token
+            if not token:
+                return found
+
+    def _done(self, client: Any, raw: Any) -> Any:
+        """A long operation when it is done."""
+        for _ in self.patience.polls():
+            if raw.done:
+                return raw
+            raw = self._poll(client, raw.name)
+        raise EndpointError(f"{raw.name} was not done after {self.patience.total:g} seconds")
 
     def _poll(self, client: Any, name: str) -> Any:
         operations = client.transport.operations_client
@@ -154,62 +176,11 @@ class Place:
         return self.ask(get, name)
 
 
-def may_pass(error: Exception) -> bool:
-    """Whether a call that failed so may succeed when it is made again."""
-    import requests  # type: ignore[import-untyped]
-    from google.api_core import exceptions
-    from google.auth.exceptions import TransportError
-
-    passing = (
-        exceptions.TooManyRequests,
-        exceptions.InternalServerError,
-        exceptions.BadGateway,
-        exceptions.ServiceUnavailable,
-        exceptions.GatewayTimeout,
-        exceptions.Aborted,
-        exceptions.Cancelled,
-        exceptions.Unknown,
-        exceptions.RetryError,
-        requests.ConnectionError,
-        requests.Timeout,
-        TransportError,
-    )
-    return isinstance(error, passing)
-
-
 def is_taken(error: Exception) -> bool:
     """Whether a call failed because the thing is there already."""
     from google.api_core.exceptions import Conflict
 
     return isinstance(error, Conflict)
-
-
-@contextmanager
-def reaching(what: str) -> Iterator[None]:
-    """Raises HfpcError, in one line, for what Google Cloud raises in the block.
-
-    Args:
-        what: What was being done, e.g. "registering tweets".
-    """
-    try:
-        yield
-    except HfpcError:
-        raise
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("google", "grpc", "requests", "urllib3"):
-            raise
-        text = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())
-        raise HfpcError(f"Vertex AI failed at {what}: {text}{_advice(error)}") from error
-
-
-def _advice(error: Exception) -> str:
-    from google.api_core import exceptions
-
-    if isinstance(error, exceptions.Forbidden):
-        return " (the service account of this step needs the role roles/aiplatform.user)"
-    if isinstance(error, exceptions.TooManyRequests):
-        return " (wait, or ask for more quota)"
-    return ""
 
 
 def place_of(resource: str, argument: str, patience: Patience | None = None) -> Place:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hfpc import google_cloud
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import vertex_predict, vertex_rollout
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.vertex_calls import MANAGED, check_name, check_place, is_ours, place_of, reaching, resource_uri
+from hfpc.sinks.vertex_calls import MANAGED, check_name, check_place, is_ours, place_of, resource_uri
 from hfpc.sinks.vertex_machines import check_account, check_machine, machine_spec
 from hfpc.sinks.vertex_models import PLATFORM
 from hfpc.sinks.vertex_models import registered as registered_name
@@ -176,7 +177,7 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
         HfpcError: Google Cloud refused or did not answer.
     """
     place = place_of(model, "registered", patience)
-    with reaching(f"deploying to the endpoint {config.endpoint_name}"):
+    with google_cloud.reaching(f"deploying to the endpoint {config.endpoint_name}"):
         version = place.ask(place.models.get_model, {"name": model})
         name = f"{version.name}@{version.version_id}"
         resource = f"{place.parent}/endpoints/{config.endpoint_name}"
@@ -228,7 +229,7 @@ def predict(
         HfpcError: Google Cloud or the model refused, or did not answer.
     """
     place = place_of(resource, "endpoint", patience)
-    with reaching(f"asking {resource}"):
+    with google_cloud.reaching(f"asking {resource}"):
         return vertex_predict.ask(place, resource, inputs, parameters)[0]
 
 
@@ -243,7 +244,7 @@ def champion(resource: str, patience: Patience | None = None) -> str:
         HfpcError: Google Cloud refused or did not answer.
     """
     place = place_of(resource, "endpoint", patience)
-    with reaching(f"looking at {resource}"):
+    with google_cloud.reaching(f"looking at {resource}"):
         endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
         if endpoint is None or not endpoint.traffic_split:
             return ""
@@ -268,7 +269,7 @@ def undeploy(resource: str, patience: Patience | None = None) -> bool:
         HfpcError: Google Cloud refused or did not answer.
     """
     place = place_of(resource, "endpoint", patience)
-    with reaching(f"undeploying {resource}"):
+    with google_cloud.reaching(f"undeploying {resource}"):
         endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
         if endpoint is None:
             return False

@@ -4,15 +4,15 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hfpc import images, manifest, storage
+from hfpc import google_cloud, manifest, storage
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.manifest import Manifest
 from hfpc.redaction import MASK, redacted
-from hfpc.sinks import vertex_evaluation
+from hfpc.sinks import vertex_containers, vertex_evaluation
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.vertex_calls import (
     MANAGED,
@@ -21,16 +21,12 @@ from hfpc.sinks.vertex_calls import (
     check_name,
     check_place,
     is_ours,
-    reaching,
     resource_uri,
 )
 
 __all__ = ["RegisterVertexModelConfig", "VertexModel", "register", "registered", "resource_uri", "stage"]
 
 PLATFORM = "vertex"
-PREDICT_ROUTE = "/predict"
-HEALTH_ROUTE = "/health"
-PORT = 8080
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +39,13 @@ class RegisterVertexModelConfig:
         project: Google Cloud project.
         location: Region, e.g. "us-central1".
         staging_uri: `gs://` folder that a model is copied to which does not lie on Cloud Storage yet.
-        image: Serving image; "" means this package's own.
+        image: Serving image: "" means this package's own, "vllm" Google's build of vLLM, for text generation; another
+            must answer as this package's own does.
         aliases: Aliases that move to this version. By default Vertex AI's own `default`, because a gate let the
             model through before.
         labels: Labels beside our own.
         environment: Environment variables of the container; no secrets.
-        shared_memory_mb: Shared memory of the container, in MB; 0 leaves it to Vertex AI (64 MB).
+        shared_memory_mb: Shared memory of the container, in MB; 0 leaves it to Vertex AI (64 MB), or is 16384 for vLLM.
         startup_seconds: Seconds that the container may take to load the model.
 
     Raises:
@@ -149,11 +146,12 @@ def register(
     """
     record = _record(model)
     assert record.model is not None
+    vertex_containers.server(config.image, record.task)  # refuses, before anything is copied
     evaluation = None if predictions is None else vertex_evaluation.read(predictions, record.model.fingerprint)
     uri = stage(model, record.model.fingerprint, config.staging_uri)
     place = Place(project=config.project, location=config.location, patience=patience or Patience())
-    key = _key(record.model.fingerprint, uri, config)
-    with reaching(f"registering the model {config.name}"):
+    key = _key(record.model.fingerprint, record.task, uri, config)
+    with google_cloud.reaching(f"registering the model {config.name}"):
         version = _ensure_version(place, config, _model(config, record, uri, key), key)
         if evaluation is not None:
             vertex_evaluation.ensure(place, f"{version.name}@{version.version_id}", evaluation)
@@ -199,26 +197,21 @@ def _record(model: str) -> Manifest:
         return manifest.read(Path(scratch), "model")
 
 
-def _key(fingerprint: str, uri: str, config: RegisterVertexModelConfig) -> str:
+def _key(fingerprint: str, task: str, uri: str, config: RegisterVertexModelConfig) -> str:
     """What tells a version from the others: the model, and all that it takes to serve it."""
-    serving = [config.image or images.SERVING, dict(config.environment), config.shared_memory_mb, uri]
+    serving = [
+        asdict(vertex_containers.server(config.image, task)),
+        dict(config.environment),
+        config.shared_memory_mb,
+        uri,
+    ]
     return hashlib.sha256(json.dumps([fingerprint, serving], sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _model(config: RegisterVertexModelConfig, record: Manifest, uri: str, key: str) -> dict[str, Any]:
     assert record.model is not None
-    health = {"http_get": {"path": HEALTH_ROUTE, "port": PORT}, "period_seconds": 10, "timeout_seconds": 5}
-    container: dict[str, Any] = {
-        "image_uri": config.image or images.SERVING,
-        "env": [{"name": name, "value": value} for name, value in sorted(config.environment.items())],
-        "ports": [{"container_port": PORT}],
-        "predict_route": PREDICT_ROUTE,
-        "health_route": HEALTH_ROUTE,
-        "startup_probe": {**health, "failure_threshold": -(-config.startup_seconds // 10)},
-        "health_probe": health,
-    }
-    if config.shared_memory_mb:
-        container["shared_memory_size_mb"] = config.shared_memory_mb
+    served = vertex_containers.server(config.image, record.task)
+    container = vertex_containers.container(served, config.environment, config.shared_memory_mb, config.startup_seconds)
     return {
         "display_name": config.name,
         "version_description": f"{record.task}, fine-tuned from {redacted(record.model.base_model)}"[:500],

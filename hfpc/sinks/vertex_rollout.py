@@ -80,10 +80,11 @@ def roll_out(rollout: Rollout) -> tuple[list[str], bool]:
 
 
 def remove_endpoint(place: Place, resource: str) -> None:
-    """Undeploys every model of an endpoint, and deletes it."""
-    endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
-    if endpoint is None:
+    """Undeploys every model of an endpoint, also one that is on its way, and deletes it."""
+    if place.found(place.endpoints.get_endpoint, {"name": resource}) is None:
         return
+    place.settle(place.endpoints, resource)
+    endpoint = place.ask(place.endpoints.get_endpoint, {"name": resource})
     # A model that has traffic can only go last.
     ids = sorted((each.id for each in endpoint.deployed_models), key=lambda key: endpoint.traffic_split.get(key, 0))
     if len(ids) > 1 and endpoint.traffic_split:
@@ -192,7 +193,9 @@ def _ensure_endpoint(place: Place, resource: str, body: dict[str, Any]) -> None:
         operation = place.endpoints.create_endpoint(request=request, retry=None, timeout=place.patience.call)
         place.wait(place.endpoints, operation)
 
-    place.ensure(lambda: place.found(place.endpoints.get_endpoint, {"name": resource}), make)
+    made = place.ensure(lambda: place.found(place.endpoints.get_endpoint, {"name": resource}), make)
+    if not is_ours(made):
+        raise EndpointError(f"{resource} was not made by this library: give another endpoint_name")
 
 
 def _deployed_ids(place: Place, resource: str) -> list[str]:
@@ -202,38 +205,22 @@ def _deployed_ids(place: Place, resource: str) -> list[str]:
 
 def _deploy(place: Place, resource: str, deployed: dict[str, Any], traffic: dict[str, int]) -> None:
     """Deploys a model unless it is there. One that is on its way already is waited for."""
-    from google.api_core.exceptions import Conflict, FailedPrecondition
-
-    request: dict[str, Any] = {"endpoint": resource, "deployed_model": deployed}
-    if traffic and not _deployed_ids(place, resource):
-        request["traffic_split"] = traffic
-    under_way = False
 
     def find() -> Any:
         return deployed["id"] if deployed["id"] in _deployed_ids(place, resource) else None
 
     def make() -> None:
-        nonlocal under_way
-        try:
-            operation = place.endpoints.deploy_model(request=request, retry=None, timeout=place.patience.call)
-        except (Conflict, FailedPrecondition):
-            if not under_way:
-                raise
-            _await(place, find, f"{deployed['id']} at {resource}")  # the deployment whose answer was lost
+        place.settle(place.endpoints, resource)
+        there = _deployed_ids(place, resource)
+        if deployed["id"] in there:
             return
-        except Exception:
-            under_way = True
-            raise
+        request: dict[str, Any] = {"endpoint": resource, "deployed_model": deployed}
+        if traffic and not there:
+            request["traffic_split"] = traffic
+        operation = place.endpoints.deploy_model(request=request, retry=None, timeout=place.patience.call)
         place.wait(place.endpoints, operation)
 
     place.ensure(find, make)
-
-
-def _await(place: Place, find: Any, what: str) -> None:
-    for _ in place.patience.polls():
-        if find() is not None:
-            return
-    raise EndpointError(f"{what} was not deployed after {place.patience.total:g} seconds")
 
 
 def _move(place: Place, resource: str, traffic: dict[str, int]) -> None:
@@ -280,6 +267,7 @@ def _put_back(rollout: Rollout, before: dict[str, int], *, made: bool) -> str:
         if made:
             remove_endpoint(place, rollout.endpoint)
             return
+        place.settle(place.endpoints, rollout.endpoint)
         if before:
             _move(place, rollout.endpoint, before)
         if new not in before:

@@ -10,6 +10,7 @@ from typing import Any
 from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit.custom_job import run_as
+from hfpc.submit.experiment import check_experiment
 from hfpc.submit.find import definition
 from hfpc.submit.graph import Graph, Spec
 from hfpc.submit.parameters import check, resolve
@@ -108,6 +109,7 @@ def check_options(submission: VertexSubmission) -> None:
     if not _JOB_ID.fullmatch(submission.job_id):
         fix = "give at most 128 lower case letters, digits and '-', a letter first"
         raise ArgumentError("job_id", submission.job_id, fix)
+    check_experiment(submission.experiment)
     for key, value in submission.labels.items():
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
             fix = "give lower case letters, digits, '-' and '_', at most 63 a key and a value, a letter first in a key"

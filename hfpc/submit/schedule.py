@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from hfpc import google_cloud
-from hfpc.errors import ArgumentError
+from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit.cron import Timing
-from hfpc.submit.google_errors import RequestError, is_transient, readable
 from hfpc.submit.vertex import FINGERPRINT_LABEL, pipeline_job, retried
 from hfpc.submit.vertex_submission import VertexSubmission
 
@@ -144,14 +143,14 @@ class Schedules:
         """Creates it once: Vertex AI takes two of a name, so each further try first looks for the one before."""
         for _ in range(_CREATE_TRIES - 1):
             try:
-                with readable(f"creating schedule {display_name}"):
+                with google_cloud.reaching(f"creating schedule {display_name}"):
                     return _read(self._client.create_schedule(parent=self._parent, schedule=wanted))
-            except RequestError as error:
-                if not is_transient(error.__cause__):
+            except HfpcError as error:
+                if not google_cloud.may_pass(error.__cause__):
                     raise
             if found := self._named(display_name):
                 return _read(found[0])
-        with readable(f"creating schedule {display_name}"):
+        with google_cloud.reaching(f"creating schedule {display_name}"):
             return _read(self._client.create_schedule(parent=self._parent, schedule=wanted))
 
     def _wanted(self, display_name: str, submission: VertexSubmission, timing: Timing) -> tuple[Any, str]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
-from hfpc.submit.google_errors import RequestError, is_transient, readable
 from hfpc.submit.vertex_run import VertexRun, read_run
 from hfpc.submit.vertex_submission import VertexSubmission
 
@@ -144,11 +143,11 @@ def watch(submitted: Submitted, location: str, every: float) -> Iterator[VertexR
     lost = 0
     while True:
         try:
-            with readable(f"watching {submitted.console}"):
+            with google_cloud.reaching(f"watching {submitted.console}"):
                 run = read_run(client.get_pipeline_job(name=submitted.name))
-        except RequestError as error:
+        except HfpcError as error:
             lost += 1
-            if not is_transient(error.__cause__) or lost >= _MOST_LOST_POLLS:
+            if not google_cloud.may_pass(error.__cause__) or lost >= _MOST_LOST_POLLS:
                 raise HfpcError(f"{error}; whatever became of the run, see its page") from error
         else:
             lost = 0
@@ -178,10 +177,10 @@ def retried(what: str, ask: Callable[[], Any]) -> Any:
     pause = _FIRST_PAUSE
     for last in (False,) * (_TRIES - 1) + (True,):
         try:
-            with readable(what):
+            with google_cloud.reaching(what):
                 return ask()
-        except RequestError as error:
-            if last or not is_transient(error.__cause__):
+        except HfpcError as error:
+            if last or not google_cloud.may_pass(error.__cause__):
                 raise
         time.sleep(pause)
         pause *= 2

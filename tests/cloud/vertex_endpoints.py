@@ -49,7 +49,7 @@ class Endpoints(Models):
         if endpoint.dedicated_endpoint_enabled:
             endpoint.dedicated_endpoint_dns = self.address
         self.add(endpoint)
-        return self.operation(request.parent, v1.CreateEndpointOperationMetadata(), lambda: endpoint)
+        return self.operation(endpoint.name, v1.CreateEndpointOperationMetadata(), lambda: endpoint)
 
     def GetEndpoint(self, request: v1.GetEndpointRequest) -> v1.Endpoint:
         return self.get(request.name, "Endpoint")
@@ -74,7 +74,7 @@ class Endpoints(Models):
         if endpoint.deployed_models or any(name == endpoint.name for name, _ in self._deploying):
             raise VertexError("FAILED_PRECONDITION", "Endpoint has deployed or being-deployed models.")
         del self.objects[request.name]
-        return self.operation(_parent(endpoint), delete_metadata(), empty_pb2.Empty)
+        return self.operation(endpoint.name, delete_metadata(), empty_pb2.Empty)
 
     def DeployModel(self, request: v1.DeployModelRequest) -> operations_pb2.Operation:
         endpoint, deployed = self.get(request.endpoint, "Endpoint"), v1.DeployedModel(request.deployed_model)
@@ -107,7 +107,7 @@ class Endpoints(Models):
                 deploying.remove(place)
             return v1.DeployModelResponse(deployed_model=deployed)
 
-        return self.operation(_parent(endpoint), v1.DeployModelOperationMetadata(), start)
+        return self.operation(endpoint.name, v1.DeployModelOperationMetadata(), start)
 
     def UndeployModel(self, request: v1.UndeployModelRequest) -> operations_pb2.Operation:
         endpoint = self.get(request.endpoint, "Endpoint")
@@ -121,7 +121,7 @@ class Endpoints(Models):
         if request.traffic_split:
             _check_traffic(traffic, rest)
         endpoint.deployed_models, endpoint.traffic_split = rest, traffic if rest else {}
-        return self.operation(_parent(endpoint), v1.UndeployModelOperationMetadata(), v1.UndeployModelResponse)
+        return self.operation(endpoint.name, v1.UndeployModelOperationMetadata(), v1.UndeployModelResponse)
 
     def MutateDeployedModel(self, request: v1.MutateDeployedModelRequest) -> operations_pb2.Operation:
         endpoint, given = self.get(request.endpoint, "Endpoint"), request.deployed_model
@@ -133,9 +133,7 @@ class Endpoints(Models):
             field = path.rpartition(".")[2]
             setattr(deployed.dedicated_resources, field, getattr(given.dedicated_resources, field))
         metadata = v1.MutateDeployedModelOperationMetadata()
-        return self.operation(
-            _parent(endpoint), metadata, lambda: v1.MutateDeployedModelResponse(deployed_model=deployed)
-        )
+        return self.operation(endpoint.name, metadata, lambda: v1.MutateDeployedModelResponse(deployed_model=deployed))
 
     def Predict(self, request: v1.PredictRequest) -> v1.PredictResponse:
         """The container is asked in JSON; both ways pass through protobuf, which knows no whole numbers."""
@@ -200,10 +198,6 @@ class Endpoints(Models):
         if answer.is_error:
             raise VertexError("UNAVAILABLE" if answer.status_code == 503 else "INTERNAL", answer.text)
         return answer
-
-
-def _parent(endpoint: v1.Endpoint) -> str:
-    return endpoint.name.rpartition("/endpoints/")[0]
 
 
 def _check_traffic(traffic: Mapping[str, int], deployed: Iterable[v1.DeployedModel]) -> None:

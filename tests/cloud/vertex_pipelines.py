@@ -9,7 +9,8 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format
 from google.rpc import status_pb2
 
-from tests.cloud.vertex_resources import Resources, check_names, check_parent, delete_metadata, now, page
+from tests.cloud.vertex_metadata import Metadata
+from tests.cloud.vertex_resources import check_names, check_parent, delete_metadata, now, page
 from tests.cloud.vertex_wire import VertexError
 
 STATES = ["PENDING", "RUNNING", "SUCCEEDED"]
@@ -29,7 +30,7 @@ class Outcome:
     error: str = ""
 
 
-class Pipelines(Resources):
+class Pipelines(Metadata):
     """PipelineService and ScheduleService. A run goes on by one state each time it is asked for."""
 
     def __init__(self) -> None:
@@ -135,8 +136,16 @@ class Pipelines(Resources):
         for detail in details:
             if detail.task_name == failing:
                 detail.error = status_pb2.Status(code=9, message=self.outcome.error)
-        job.job_detail = v1.PipelineJobDetail(task_details=details)
+        job.job_detail = v1.PipelineJobDetail(task_details=details, pipeline_run_context=self._record(job))
         job.state = f"PIPELINE_STATE_{'FAILED' if failing in tasks else state}"
+
+    def _record(self, job: v1.PipelineJob) -> v1.Context:
+        """The context of a run, which is made when it starts."""
+        parent, _, job_id = job.name.partition("/pipelineJobs/")
+        name = f"{parent}/metadataStores/default/contexts/{job_id}"
+        if name not in self.objects:
+            self.add(v1.Context(name=name, display_name=job_id, schema_title="system.PipelineRun"))
+        return self.objects[name]
 
 
 def _after(tasks: dict[str, Any], name: str) -> set[str]:

@@ -79,6 +79,12 @@ class Resources:
                     _finish(long)
             return long.operation
 
+    def ListOperations(self, name: str) -> operations_pb2.ListOperationsResponse:
+        """The long operations on a resource."""
+        with self._lock:
+            found = [each.operation for key, each in self._operations.items() if key.startswith(f"{name}/operations/")]
+            return operations_pb2.ListOperationsResponse(operations=found)
+
     def operation(self, parent: str, metadata: Any, work: Callable[[], Any]) -> operations_pb2.Operation:
         """A long operation that answers with what `work` gives, once it was asked for often enough.
 

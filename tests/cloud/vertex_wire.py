@@ -72,6 +72,8 @@ class Api(Protocol):
 
     def GetOperation(self, name: str) -> operations_pb2.Operation: ...
 
+    def ListOperations(self, name: str) -> operations_pb2.ListOperationsResponse: ...
+
 
 @dataclass(frozen=True)
 class _Rest:
@@ -143,10 +145,11 @@ class _Grpc(grpc.GenericRpcHandler):
 
     def service(self, details: Any) -> Any:
         token = dict(details.invocation_metadata).get("authorization", "")
-        if details.method == "/google.longrunning.Operations/GetOperation":
+        service, _, method = details.method.rpartition("/")
+        if service == "/google.longrunning.Operations" and method in ("GetOperation", "ListOperations"):
             return grpc.unary_unary_rpc_method_handler(
-                partial(self._answer, "GetOperation", token, lambda request: self._api.GetOperation(request.name)),
-                operations_pb2.GetOperationRequest.FromString,
+                partial(self._answer, method, token, lambda request: getattr(self._api, method)(request.name)),
+                getattr(operations_pb2, f"{method}Request").FromString,
                 lambda message: message.SerializeToString(),
             )
         method = _tables()[0].get(details.method, "")
@@ -169,9 +172,11 @@ class _Grpc(grpc.GenericRpcHandler):
 def _rest_app(api: Api) -> Starlette:
     def answer(request: Request, body: bytes) -> Response:
         path, token = request.url.path, request.headers.get("authorization", "")
-        if request.method == "GET" and "/operations/" in path:
-            name = path[path.index("projects/") :]  # behind /v1/ or, as the SDK has it, /ui/
-            return _json(call(api, "GetOperation", token, lambda: api.GetOperation(name)))
+        if request.method == "GET" and "/operations" in path:
+            name, _, number = path[path.index("projects/") :].partition("/operations")  # behind /v1/ or, as here, /ui/
+            if number:
+                return _json(call(api, "GetOperation", token, lambda: api.GetOperation(f"{name}/operations{number}")))
+            return _json(call(api, "ListOperations", token, lambda: api.ListOperations(name)))
         for way in _tables()[1]:
             found = way.path.fullmatch(path) if way.verb == request.method and hasattr(api, way.method) else None
             if found:

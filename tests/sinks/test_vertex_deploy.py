@@ -155,6 +155,54 @@ def test_what_cannot_be_used_is_told_before_any_call(change, told):
     assert told in str(caught.value)
 
 
+def calls_before(google_cloud, method: str, step) -> int:
+    """How many calls a step makes before the first of a method; what the step did is undone."""
+    vertex, faults = google_cloud.vertex, google_cloud.vertex.faults
+    kept = copy.deepcopy(vertex.objects)
+    faults.clear()
+    step()
+    index = faults.calls.index(method)
+    vertex.reset()
+    vertex.objects.update(kept)
+    return index
+
+
+@pytest.fixture
+def starting(google_cloud, model, tmp_path):
+    """A registered model whose container does not run yet: its deployment takes some seconds."""
+    return registered(put(google_cloud, other(model, tmp_path / "starting", "4" * 64), f"starting-{tmp_path.name}"))
+
+
+def test_what_is_rolled_back_while_it_is_on_its_way_does_not_stay(google_cloud, starting):
+    faults = google_cloud.vertex.faults
+    faults.clear()
+    faults.plan(0, "lost", method="DeployModel")
+    faults.plan(1, "error", 2 * QUICK.attempts, method="ListOperations")  # so nobody learns that it is on its way
+    with pytest.raises(EndpointError, match=r"Internal error encountered in ListOperations.; everything is as before"):
+        deploy(starting, deployment(), QUICK)
+    assert faults.calls.count("DeployModel") == 1
+    assert state(google_cloud) == {}
+
+
+def test_a_step_that_was_killed_is_gone_on_with(google_cloud, models, starting):
+    vertex, faults = google_cloud.vertex, google_cloud.vertex.faults
+    old, new = models("old", "new")
+    first = deploy(old, deployment(), QUICK)
+    index = calls_before(google_cloud, "DeployModel", lambda: deploy(new, deployment(), QUICK))
+    faults.plan(index, "lost")
+    faults.plan(index + 1, "error", 1000)
+    with pytest.raises(EndpointError, match="not everything could be put back"):
+        deploy(starting, deployment(), QUICK)
+    assert state(google_cloud)[ENDPOINT] == ({first.deployed_model: "2"}, {first.deployed_model: 100})
+    (trial,) = state(google_cloud).keys() - {ENDPOINT}
+    assert state(google_cloud)[trial] == ({}, {})  # it is on its way
+    faults.clear()
+    second = deploy(starting, deployment(), QUICK)
+    assert faults.calls.count("DeployModel") == 1  # at the endpoint; the trial's was waited for
+    assert state(google_cloud) == {ENDPOINT: ({second.deployed_model: "1"}, {second.deployed_model: 100})}
+    assert vertex.unknown_requests == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("beside", [False, True], ids=["first", "update"])
 def test_every_call_may_fail(google_cloud, models, beside):

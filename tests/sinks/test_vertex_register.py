@@ -1,7 +1,11 @@
 """Vertex AI's Model Registry, asked by the official client over loopback."""
 
+import json
+import shutil
+
 import pytest
 
+from hfpc import manifest
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
 from tests.cloud.faults import KINDS
@@ -67,6 +71,20 @@ def test_what_cannot_be_used_is_told_before_any_call(change, told):
 def test_a_model_elsewhere_needs_a_place(google_cloud, model, predictions):
     with pytest.raises(ArgumentError, match="staging_uri=''"):
         register(str(model), predictions, config(staging_uri=""), QUICK)
+
+
+def test_vllm_serves_what_generates_text(google_cloud, model, tmp_path):
+    with pytest.raises(ArgumentError, match="vLLM generates text, and the model is for text-classification"):
+        register(str(model), None, config(image="vllm"), QUICK)
+    google_cloud.make_bucket("registered")
+    generates = shutil.copytree(model, tmp_path / "generates")
+    record = json.loads((generates / manifest.FILE_NAME).read_text())
+    (generates / manifest.FILE_NAME).write_text(json.dumps({**record, "task": "text-generation"}))
+    made = register(str(generates), None, config(image="vllm"), QUICK)
+    spec = versions(google_cloud)[made.resource].container_spec
+    assert "/pytorch-vllm-serve:" in spec.image_uri and "--model=$(AIP_STORAGE_URI)" in spec.args
+    assert (spec.predict_route, spec.health_route, spec.ports[0].container_port) == ("/generate", "/ping", 8080)
+    assert (spec.startup_probe.http_get.path, spec.shared_memory_size_mb) == ("/ping", 16384)
 
 
 def test_a_model_of_others_is_left_alone(google_cloud, model, predictions):
