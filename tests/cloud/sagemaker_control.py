@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sagemaker.models import sagemaker_backends
 
-from tests.cloud import sagemaker_transforms
+from tests.cloud import sagemaker_containers, sagemaker_transforms
 from tests.cloud.sagemaker_refusal import Refusal
 
 REGION = "us-east-1"
@@ -53,6 +52,7 @@ class Control:
         misuses: What a careful client does not do, e.g. deleting the configuration of an endpoint that serves.
         jobs: Name to transform job.
         tags: Repository in the registry of AWS's own images to the tags in it.
+        idle: Asynchronous endpoints answer nothing that is in their queue, as long as no instance of them runs.
     """
 
     def __init__(self, containers: dict[str, str]) -> None:
@@ -66,6 +66,7 @@ class Control:
         self.misuses: list[str] = []
         self.jobs: dict[str, sagemaker_transforms.Job] = {}
         self.tags: dict[str, list[str]] = {}
+        self.idle = False
         self._endpoints: dict[str, _Endpoint] = {}
         self._tokens: dict[str, Content] = {}
         self._cards: dict[str, Content] = {}
@@ -251,12 +252,7 @@ class Control:
         """Why a container of a configuration does not answer `GET /ping`; "" where all do."""
         for model in self._models(config):
             image = self.backend.describe_model(model).primary_container["Image"]
-            address = self._containers.get(image, "")
-            try:
-                healthy = bool(address) and httpx.get(f"{address}/ping", timeout=60, trust_env=False).is_success
-            except httpx.TransportError:
-                healthy = False
-            if not healthy:
+            if not sagemaker_containers.ping(self._containers.get(image, "")):
                 return f"The primary container for production variant {model} did not pass the ping health check."
         return ""
 

@@ -7,6 +7,7 @@ import httpx
 from moto.core import DEFAULT_ACCOUNT_ID
 from werkzeug import Request, Response
 
+from tests.cloud import sagemaker_containers
 from tests.cloud.sagemaker_control import Control
 from tests.cloud.sagemaker_refusal import Refusal
 from tests.cloud.sagemaker_transforms import read, write
@@ -53,8 +54,9 @@ class Invocations:
         output = config["OutputConfig"]
         done = f"{output['S3OutputPath'].rstrip('/')}/{number}.out"
         failed = f"{output.get('S3FailurePath', output['S3OutputPath']).rstrip('/')}/{number}-error.out"
-        given = self._ask(variant, read(request.headers["x-amzn-sagemaker-inputlocation"]), request)
-        write(failed if given.is_error else done, given.content)
+        if not self._control.idle:
+            given = self._ask(variant, read(request.headers["x-amzn-sagemaker-inputlocation"]), request)
+            write(failed if given.is_error else done, given.content)
         places = {"X-Amzn-SageMaker-OutputLocation": done, "X-Amzn-SageMaker-FailureLocation": failed}
         return Response(f'{{"InferenceId": "{number}"}}', 202, places, content_type="application/json")
 
@@ -66,8 +68,7 @@ class Invocations:
         headers = {key: value for key, value in request.headers.items() if key.lower() in FORWARDED}
         if content_type := request.headers.get("x-amzn-sagemaker-content-type"):
             headers["content-type"] = content_type
-        asked = f"{self._containers[image]}/invocations"
-        return httpx.post(asked, content=body, headers=headers, timeout=60, trust_env=False)
+        return sagemaker_containers.invoke(self._containers[image], body, headers)
 
 
 def _model_error(answer: httpx.Response) -> Refusal:
