@@ -20,12 +20,13 @@ def test_endpoint(
     on any difference in label, and when the 95th percentile of the latency is over the limit.
 
     Args:
-        endpoint: An endpoint from `deploy_local` or `deploy_vertex_endpoint`.
-        max_latency_ms: Most milliseconds that 95 of 100 requests may take, one at a time.
+        endpoint: An endpoint from `deploy_local`, `deploy_vertex_endpoint` or `deploy_sagemaker_endpoint`.
+        max_latency_ms: Most milliseconds that 95 of 100 requests may take, one at a time. Asynchronous
+            endpoints of SageMaker answer by way of S3, so give them some seconds.
         requests: Requests to send; the golden ones are repeated until there are as many.
         roll_back: When the test fails, put the alias back to the version that served before, if
-            `deploy_local` moved it. Only for local endpoints: `deploy_vertex_endpoint` tests before it
-            moves the traffic.
+            `deploy_local` moved it. Only for local endpoints: `deploy_vertex_endpoint` and
+            `deploy_sagemaker_endpoint` test before they move the traffic.
 
     Returns:
         metrics: Requests sent, latency percentiles in milliseconds.

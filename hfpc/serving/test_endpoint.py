@@ -71,9 +71,8 @@ def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> En
         EndpointError: It did not start, an answer differs in label, or it is too slow.
     """
     if endpoint.get("platform") != "local":
-        raise ArgumentError(
-            "endpoint", endpoint.get("platform"), "give an endpoint from deploy_local or deploy_vertex_endpoint"
-        )
+        fix = "give an endpoint from deploy_local, deploy_vertex_endpoint or deploy_sagemaker_endpoint"
+        raise ArgumentError("endpoint", endpoint.get("platform"), fix)
     try:
         return _test(config, endpoint)
     except Exception as error:

@@ -3,29 +3,47 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hfpc import google_cloud
+from hfpc import aws, google_cloud
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.serving import test_endpoint as on_this_machine
 from hfpc.serving.test_endpoint import EndpointTest, TestEndpointConfig
-from hfpc.sinks import vertex_predict, vertex_rollout
+from hfpc.sinks import sagemaker, vertex_predict, vertex_rollout
+from hfpc.sinks.patience import Patience
+from hfpc.sinks.sagemaker_calls import Place as Region
+from hfpc.sinks.sagemaker_endpoints import SagemakerEndpoint
+from hfpc.sinks.sagemaker_register import PLATFORM as SAGEMAKER
+from hfpc.sinks.sagemaker_requests import ask, golden_requests
 from hfpc.sinks.vertex_calls import place_of
 from hfpc.sinks.vertex_models import PLATFORM as VERTEX
 
 __all__ = ["EndpointTest", "TestEndpointConfig", "test_endpoint"]
 
+_ASYNC = Patience(total=1800.0, pause=0.25)
+"""For one answer of an asynchronous endpoint: one that has scaled to no instance takes minutes to start one, and what
+has answered is looked for often, as the looks are part of the time that is measured."""
 
-def test_endpoint(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTest:
+
+def test_endpoint(
+    config: TestEndpointConfig,
+    endpoint: Mapping[str, Any],
+    patience: Patience | None = None,  # noqa: PT028 this is no test of pytest's
+) -> EndpointTest:
     """Sends a model's golden requests to its endpoint.
 
     Args:
         config: What is asked of it.
-        endpoint: Metadata of an artifact from `deploy_local` or `deploy_vertex_endpoint`.
+        endpoint: Metadata of an artifact from `deploy_local`, `deploy_vertex_endpoint` or `deploy_sagemaker_endpoint`.
+        patience: How long an endpoint of SageMaker is waited for; None means at most half an hour for an answer of
+            an asynchronous one.
 
     Raises:
-        ArgumentError: It is no such endpoint, or it cannot be rolled back and this was asked for.
+        ArgumentError: It is no such endpoint, it cannot be rolled back and this was asked for, or its task has no
+            golden requests.
         EndpointError: It does not answer, an answer differs in label, or it is too slow.
-        HfpcError: Google Cloud refused or did not answer.
+        HfpcError: The cloud refused or did not answer.
     """
+    if endpoint.get("platform") == SAGEMAKER:
+        return _test_on_sagemaker(config, sagemaker.deployed(endpoint), patience or _ASYNC)
     if endpoint.get("platform") == VERTEX:
         return _test_on_vertex(config, endpoint)
     return on_this_machine.test_endpoint(config, endpoint)
@@ -57,3 +75,38 @@ def _test_on_vertex(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> 
             return [response for response, _ in answers]
 
         return on_this_machine.measure(config, ask, expected.task, expected.requests, resource)
+
+
+def _test_on_sagemaker(config: TestEndpointConfig, endpoint: SagemakerEndpoint, patience: Patience) -> EndpointTest:
+    if config.roll_back:
+        fix = (
+            "deploy_sagemaker_endpoint tests before it moves the traffic, and then takes away what served before: "
+            "leave it"
+        )
+        raise ArgumentError("roll_back", True, fix)
+    place, target = Region(region=endpoint.region, patience=patience), f"endpoint {endpoint.name}"
+    with aws.reaching(f"testing the {target}"):
+        expected = golden_requests(place, endpoint.model_data, endpoint.task)
+        if expected is None:
+            fix = f"models for {endpoint.task} have no golden requests to test an endpoint with: leave the test out"
+            raise ArgumentError("endpoint", endpoint.name, fix)
+        _check_serves(place, endpoint)
+        result = on_this_machine.measure(
+            config,
+            lambda inputs: ask(place, endpoint.name, inputs, output_uri=endpoint.output_uri),
+            expected.task,
+            expected.requests,
+            target,
+        )
+        _check_serves(place, endpoint)  # SageMaker does not say which configuration gave an answer
+    return result
+
+
+def _check_serves(place: Region, endpoint: SagemakerEndpoint) -> None:
+    """Raises EndpointError unless the endpoint still has the configuration that is tested."""
+    found = place.endpoint(endpoint.name)
+    if found is None:
+        raise EndpointError(f"endpoint {endpoint.name} is gone: it was undeployed since")
+    if found["EndpointConfigName"] != endpoint.config:
+        told = f"has the configuration {found['EndpointConfigName']} by now and not {endpoint.config}"
+        raise EndpointError(f"endpoint {endpoint.name} {told}: it was deployed again since")

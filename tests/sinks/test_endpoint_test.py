@@ -40,7 +40,5 @@ def test_what_cannot_be_tested_is_told_before_any_call():
         test_endpoint(TestEndpointConfig(), given)
     with pytest.raises(ArgumentError, match="roll_back=True: deploy_vertex_endpoint tests before"):
         test_endpoint(TestEndpointConfig(roll_back=True), given)
-    with pytest.raises(
-        ArgumentError, match="endpoint='elsewhere': give an endpoint from deploy_local or deploy_vertex"
-    ):
+    with pytest.raises(ArgumentError, match="endpoint='elsewhere': give an endpoint from deploy_local, deploy_vertex"):
         test_endpoint(TestEndpointConfig(), {"platform": "elsewhere"})
