@@ -90,6 +90,20 @@ def test_whichever_call_goes_wrong_there_is_one_schedule_and_then_none(google_cl
     assert all(faults.calls.count(f"{method}Schedule") == 2 for method in ("Update", "Pause", "Resume", "Delete"))
 
 
+def test_continuous_training_runs_on_the_machines_of_a_profile(google_cloud):
+    given = ["--cron", "0 6 * * 1", "--pipeline-root", "gs://artifacts/runs", "--skip-preflight", "--profile", "gpu-l4"]
+    made = schedule("create", "retrain_vertex", "--name", "weekly", *given)
+    assert made.exit_code == 0, made.output
+    [there] = schedules(google_cloud)
+    job = there["createPipelineJobRequest"]["pipelineJob"]
+    container = job["pipelineSpec"]["deploymentSpec"]["executors"]["exec-finetune"]["container"]
+    accelerator = container["resources"]["accelerator"]
+    assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("NVIDIA_L4", "1")
+    assert "hfpc-python-gpu:" in container["image"]
+    where = {name: job["runtimeConfig"]["parameterValues"][name] for name in ("project", "location")}
+    assert where == {"project": PROJECT, "location": LOCATION}
+
+
 @pytest.mark.parametrize("which", ["start", "end"])
 def test_what_vertex_ai_cannot_take_away_is_told_before_it_is_asked(google_cloud, which):
     assert create("--name", "weekly", f"--{which}", "2031-01-01").exit_code == 0
