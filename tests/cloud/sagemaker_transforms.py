@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
+from tests.cloud import sagemaker_containers
 from tests.cloud.sagemaker_refusal import Refusal
 
 Content = dict[str, Any]
@@ -48,9 +48,7 @@ def run(job: Job, address: str) -> None:
         answers = []
         for body in _bodies(content, job.request):
             job.sent.append(body)
-            given_back = httpx.post(
-                f"{address}/invocations", content=body, headers=headers, timeout=60, trust_env=False
-            )
+            given_back = sagemaker_containers.invoke(address, body, headers)
             if given_back.is_error:
                 job.status = "Failed"
                 job.reason = (
