@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := uv==0.13.9
 DEMO_HOME := $(CURDIR)/build/demo
+IMAGES ?=
+IN_REPOSITORY = $(if $(IMAGE_REPOSITORY),HFPC_IMAGE_REPOSITORY=$(IMAGE_REPOSITORY))
 
 # Nothing below the set-up touches the network.
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types compile check wheel lock bench bench-serving clean
+.PHONY: help setup demo test lint format types compile check wheel lock images push bench bench-serving clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,9 +60,16 @@ check: $(READY) ## Fail when a generated file is stale
 wheel: $(READY) ## Build the wheel into dist/
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
-lock: $(READY) ## Compile requirements/lock.txt anew
+lock: $(READY) ## Compile requirements/lock.txt anew, and the lock files of the images
 	$(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --python-version 3.11 --all-extras \
 	  --override requirements/overrides.txt pyproject.toml --output-file requirements/lock.txt
+	$(BIN)/python containers/lock.py
+
+images: $(READY) ## Build the container images, or those of IMAGES="cpu serving" (containers/README.md)
+	$(IN_REPOSITORY) $(BIN)/python containers/build.py $(IMAGES)
+
+push: $(READY) ## Build and push the images to IMAGE_REPOSITORY, and write their digests to build/digests.json
+	$(IN_REPOSITORY) $(BIN)/python containers/build.py --push $(IMAGES)
 
 bench: $(READY) ## Measure side by side with the peers
 	env -u OMP_NUM_THREADS $(BIN)/python -m benchmarks
