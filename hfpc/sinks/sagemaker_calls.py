@@ -74,8 +74,8 @@ class Place:
 
     @cached_property
     def s3(self) -> Any:
-        """Client of S3."""
-        return aws.client("s3", self.region, within=self._session)
+        """Client of S3; `ask` makes its calls again, as those of all others."""
+        return aws.client("s3", self.region, attempts=1, within=self._session)
 
     def ask(self, method: Callable[..., Any], **request: Any) -> Any:
         """Makes a call that has the same effect when it is made twice; again after a failure that may pass."""

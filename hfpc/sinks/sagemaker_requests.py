@@ -4,14 +4,14 @@ import json
 import tarfile
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from hfpc import aws, golden, tasks
 from hfpc.errors import DataError, EndpointError
 from hfpc.serving.client import INPUTS_PER_REQUEST
-from hfpc.sinks.sagemaker_calls import Place
+from hfpc.sinks.sagemaker_calls import Place, line
 from hfpc.sinks.sagemaker_staging import bucket_and_key
 
 _JSON = "application/json"
@@ -129,26 +129,39 @@ def _now(place: Place, endpoint: str, body: bytes) -> bytes:
 
 
 def _later(place: Place, endpoint: str, body: bytes, output_uri: str) -> bytes:
-    """Puts the request on S3 and waits for the answer there; what was put there for it is taken away again."""
+    """Puts the request on S3 and waits for the answer there; what was put there for it is taken away again.
+
+    SageMaker names the answer after the request's id, so a call that is made again has no second answer.
+    """
     bucket, prefix = bucket_and_key(output_uri, "output_uri")
-    key = f"{prefix}/hfpc-requests/{uuid.uuid4()}.json".lstrip("/")
-    used = [f"s3://{bucket}/{key}"]
+    number = str(uuid.uuid4())
+    key = f"{prefix}/hfpc-requests/{number}.json".lstrip("/")
+    used = [f"s3://{bucket}/{key}", f"{output_uri.rstrip('/')}/{number}.out"]
     try:
         place.ask(place.s3.put_object, Bucket=bucket, Key=key, Body=body)
         given = place.ask(
             place.runtime.invoke_endpoint_async,
             EndpointName=endpoint,
+            InferenceId=number,
             InputLocation=used[0],
             ContentType=_JSON,
             Accept=_JSON,
         )
-        used += [uri for uri in (given["OutputLocation"], given.get("FailureLocation", "")) if uri]
-        return _waited(place, endpoint, *used[1:])
+        places = [uri for uri in (given["OutputLocation"], given.get("FailureLocation", "")) if uri]
+        used += places
+        return _waited(place, endpoint, *places)
     finally:
-        for uri in used:
-            where, name = bucket_and_key(uri)
-            with suppress(Exception):  # an old request that stays is no harm, and the answer is here
-                place.s3.delete_object(Bucket=where, Key=name)
+        for uri in dict.fromkeys(used):
+            _forget(place, uri)
+
+
+def _forget(place: Place, uri: str) -> None:
+    """Removes an object of a request. One that stays is told, and no reason to fail: the answer is here."""
+    bucket, key = bucket_and_key(uri)
+    try:
+        place.remove(place.s3.delete_object, Bucket=bucket, Key=key)
+    except Exception as error:
+        print(f"{uri} could not be removed, so it stays: {line(error)}", flush=True)
 
 
 def _waited(place: Place, endpoint: str, done: str, failed: str = "") -> bytes:

@@ -1,10 +1,12 @@
 """A loopback SageMaker with registered models, for the tests of deployments."""
 
 import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -73,7 +75,7 @@ def running(model: Path) -> Iterator[str]:
         process.wait()
 
 
-def package(model: Path, name: str, *, wrong: bool = False) -> ModelPackage:
+def package(model: Path, name: str, *, wrong: bool = False, archived: bool = False) -> ModelPackage:
     """A package whose model data are the golden requests alone: the server that answers has the rest.
 
     Of a model that is wrong the golden requests say other labels than the server does.
@@ -85,8 +87,9 @@ def package(model: Path, name: str, *, wrong: bool = False) -> ModelPackage:
             labels = [item["label"] for item in request["response"]]
             for item, label in zip(request["response"], reversed(labels), strict=True):
                 item["label"] = label
-    key = f"staged/{name}/model/golden.json"
-    client("s3").put_object(Bucket="models", Key=key, Body=json.dumps(requests).encode())
+    folder, content = f"staged/{name}/model/", json.dumps(requests).encode()
+    key, body = (f"staged/{name}/model.tar.gz", _archive(content)) if archived else (f"{folder}golden.json", content)
+    client("s3").put_object(Bucket="models", Key=key, Body=body)
     with contextlib.suppress(sagemaker.exceptions.ClientError):
         sagemaker.create_model_package_group(ModelPackageGroupName="tweets")
     made = sagemaker.create_model_package(ModelPackageGroupName="tweets", ModelApprovalStatus="Approved")
@@ -97,7 +100,7 @@ def package(model: Path, name: str, *, wrong: bool = False) -> ModelPackage:
         region=REGION,
         fingerprint=name,
         task="text-classification",
-        model_data=f"s3://models/staged/{name}/model/",
+        model_data=f"s3://models/{key if archived else folder}",
         staging="s3://models/staged",
         image=IMAGE,
         processor="cpu",
@@ -105,15 +108,25 @@ def package(model: Path, name: str, *, wrong: bool = False) -> ModelPackage:
     )
 
 
+def _archive(content: bytes) -> bytes:
+    """A `model.tar.gz` with golden requests."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as tar:
+        entry = tarfile.TarInfo(golden.FILE_NAME)
+        entry.size = len(content)
+        tar.addfile(entry, io.BytesIO(content))
+    return written.getvalue()
+
+
 def state() -> dict[str, Any]:
-    """What a user of the account sees: endpoints, configurations, models, scaling, alarms and requests on S3."""
+    """What a user of the account sees: endpoints, configurations, models, scaling, alarms, what async ones wrote."""
     sagemaker, place = client("sagemaker"), Place(region=REGION, patience=QUICK)
     vars(place).update(autoscaling=client("application-autoscaling"))
     endpoints = {}
     for item in sagemaker.list_endpoints()["Endpoints"]:
         described = sagemaker.describe_endpoint(EndpointName=item["EndpointName"])
         endpoints[item["EndpointName"]] = (described["EndpointStatus"], described["EndpointConfigName"])
-    requests = client("s3").list_objects_v2(Bucket="models", Prefix="async/hfpc-requests/").get("Contents", [])
+    written = client("s3").list_objects_v2(Bucket="models", Prefix="async/").get("Contents", [])
     targets = client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
     alarms = [item["AlarmName"] for item in client("cloudwatch").describe_alarms()["MetricAlarms"]]
     return {
@@ -123,7 +136,7 @@ def state() -> dict[str, Any]:
         "scaling": {name: scaling for name in endpoints if (scaling := read(place, name)).limits},
         "targets": [item["ResourceId"] for item in targets["ScalableTargets"]],
         "alarms": [name for name in alarms if name.startswith("hfpc-")],
-        "objects": [item["Key"] for item in requests],
+        "objects": [item["Key"] for item in written],
     }
 
 
