@@ -46,6 +46,18 @@ def region(given: str = "") -> str:
     return found
 
 
+def role_arn() -> str:
+    """The role that `HFPC_AWS_ROLE_ARN` names; "" for none.
+
+    Raises:
+        ArgumentError: What it names is no ARN of a role.
+    """
+    role = os.environ.get(ROLE_VARIABLE, "")
+    if role and not _ROLE_ARN.fullmatch(role):
+        raise ArgumentError(ROLE_VARIABLE, role, "set it to the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME")
+    return role
+
+
 def session(region_name: str = "") -> "boto3.Session":
     """A session of boto3 with the credentials of the environment.
 
@@ -62,7 +74,7 @@ def session(region_name: str = "") -> "boto3.Session":
 
     core = botocore.session.get_session()
     core.register_component("data_loader", _loader())
-    role = _role()
+    role = role_arn()
     if role:
         core.register_component("credential_provider", _resolver(role))
     found = boto.Session(botocore_session=core, region_name=own)
@@ -107,7 +119,7 @@ def async_session() -> Any:
         MissingExtraError: The extra `aws` is not installed.
         ArgumentError: The environment names a role that is none.
     """
-    role = _role()
+    role = role_arn()
     return _async_session(role) if role else None
 
 
@@ -158,13 +170,6 @@ def _boto3() -> Any:
     except ImportError as error:
         raise MissingExtraError("boto3", "aws", "Amazon Web Services") from error
     return boto3
-
-
-def _role() -> str:
-    role = os.environ.get(ROLE_VARIABLE, "")
-    if role and not _ROLE_ARN.fullmatch(role):
-        raise ArgumentError(ROLE_VARIABLE, role, "set it to the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME")
-    return role
 
 
 @lru_cache(maxsize=1)

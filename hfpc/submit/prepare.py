@@ -9,6 +9,7 @@ from typing import Any
 
 from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.submit.aws_identity import with_aws_role
 from hfpc.submit.custom_job import run_as
 from hfpc.submit.experiment import check_experiment
 from hfpc.submit.find import definition
@@ -43,7 +44,7 @@ def prepare(
         profile: The machines of its step `finetune`; see `hfpc.submit.profiles`.
 
     Raises:
-        ArgumentError: A parameter or an option cannot be used.
+        ArgumentError: A parameter or an option cannot be used, or steps for SageMaker have no role of AWS.
         HfpcError: The pipeline has Kubernetes settings, or cannot be downloaded.
     """
     machines = find_profile(profile)
@@ -62,11 +63,11 @@ def prepare(
     )
     check_options(whole)
     whole = replace(whole, parameters=_parameters(whole, given))
-    placed = place(spec, machines, "vertex").spec
+    placed = place(with_aws_role(spec), machines, "vertex").spec
     return replace(
         whole,
         spec=run_as(placed, whole),
-        template_uri=pipeline if is_template(pipeline) and not machines.machine_type else "",
+        template_uri=pipeline if is_template(pipeline) and placed == spec else "",
     )
 
 
@@ -106,14 +107,23 @@ def check_options(submission: VertexSubmission) -> None:
     """
     if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]+(/.*)?", submission.pipeline_root):
         raise ArgumentError("pipeline_root", submission.pipeline_root, "give a folder of a bucket, gs://BUCKET/…")
-    if not _JOB_ID.fullmatch(submission.job_id):
-        fix = "give at most 128 lower case letters, digits and '-', a letter first"
-        raise ArgumentError("job_id", submission.job_id, fix)
+    check_job_id(submission.job_id)
     check_experiment(submission.experiment)
     for key, value in submission.labels.items():
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
             fix = "give lower case letters, digits, '-' and '_', at most 63 a key and a value, a letter first in a key"
             raise ArgumentError("label", f"{key}={value}", fix)
+
+
+def check_job_id(job_id: str) -> None:
+    """Refuses what cannot be the id of a run.
+
+    Raises:
+        ArgumentError: It cannot.
+    """
+    if not _JOB_ID.fullmatch(job_id):
+        fix = "give at most 128 lower case letters, digits and '-', a letter first"
+        raise ArgumentError("job_id", job_id, fix)
 
 
 def new_job_id(name: str) -> str:
