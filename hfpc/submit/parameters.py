@@ -67,7 +67,7 @@ def check(graph: Graph) -> None:
         if not needed <= names:
             continue
         try:
-            config(**{name: step.inputs[name].value for name in names})
+            config(**{name: step.inputs[name].value for name in names}, **_rare_settings(step, config))
         except ArgumentError as error:
             given = step.inputs.get(error.argument, Value())
             told = ArgumentError(given.origin or error.argument, error.value, error.fix)
@@ -82,7 +82,20 @@ def check(graph: Graph) -> None:
 
 def _config_class(step: Step) -> Any:
     """The configuration that a component's function imports, or None."""
-    wanted = "".join(word.capitalize() for word in step.function.split("_")) + "Config"
+    return _imported(step, "".join(word.capitalize() for word in step.function.split("_")) + "Config")
+
+
+def _rare_settings(step: Step, config: Any) -> dict[str, Any]:
+    """The settings that a component's function makes of `extra`, where the configuration does not take that itself."""
+    extra, settings_of = step.inputs.get("extra", Value()), _imported(step, "extra_settings")
+    if settings_of is None or not extra.known or "extra" in {field.name for field in fields(config)}:
+        return {}
+    settings: dict[str, Any] = settings_of(extra.value)
+    return settings
+
+
+def _imported(step: Step, wanted: str) -> Any:
+    """What a component's function imports under a name; None where it does not."""
     for node in ast.walk(ast.parse(step.source)):
         if isinstance(node, ast.ImportFrom) and wanted in (alias.name for alias in node.names):
             return getattr(import_module(str(node.module)), wanted)

@@ -108,6 +108,36 @@ def test_every_configuration_validates_before_the_run(spec, given, argument):
     assert (caught.value.argument, caught.value.value) == (argument, given[argument])
 
 
+@pytest.mark.parametrize("pipeline", ["finetune_sagemaker", "vertex_to_sagemaker"])
+@pytest.mark.parametrize(
+    ("given", "argument", "fix"),
+    [
+        ({"instance_type": ""}, "instance_type", "name the instance type of a realtime endpoint"),
+        ({"mode": "serverless"}, "instance_type", "no instances, so no GPUs either"),
+        ({"mode": "async"}, "output_uri", "an async endpoint answers on S3"),
+        ({"max_instances": 4}, "scaling_target", "give the requests a minute"),
+        ({"role": "admin"}, "role", "give the ARN"),
+        ({"staging_uri": "gs://models"}, "staging_uri", "give a place on S3"),
+        ({"name": "no_underscores"}, "name", "use letters, digits"),
+        ({"deployment_extra": {"capture": "s3://models"}}, "deployment_extra", "known are capture_percent, "),
+        ({"deployment_extra": {"tags": "team"}}, "deployment_extra", "give dict for tags"),
+        ({"deployment_extra": {"capture_percent": 0}}, "capture_percent", "give percent, 1 to 100"),
+    ],
+)
+def test_a_deployment_on_sagemaker_validates_before_the_run(pipeline, given, argument, fix):
+    working = {
+        "role": "arn:aws:iam::123456789012:role/serving",
+        "region": "us-east-1",
+        "staging_uri": "s3://models/staged",
+        "instance_type": "ml.m7i.large",
+    }
+    spec = find(pipeline)
+    check(Graph(spec=spec, parameters=resolve(spec, working)))
+    with pytest.raises(ArgumentError, match=fix) as caught:
+        check(Graph(spec=spec, parameters=resolve(spec, working | given)))
+    assert caught.value.argument == argument
+
+
 def test_another_training_seed_keeps_the_split(spec):
     steps = {step.name.rpartition("/")[2]: step for step in Graph(spec=spec, parameters=resolve(spec, {})).steps}
     assert steps["load-dataset"].inputs["seed"].origin == "split_seed"
