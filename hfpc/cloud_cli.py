@@ -1,4 +1,4 @@
-"""The commands of `hfpc` that run pipelines on a cloud."""
+"""The commands of `hfpc` that run pipelines on a cloud or on a Kubeflow."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hfpc import cli_values
+from hfpc import cli_values, kubeflow_cli
 from hfpc.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -30,8 +30,15 @@ Params = Annotated[
 ]
 Project = Annotated[str, typer.Option(help="Google Cloud project. Default: $GOOGLE_CLOUD_PROJECT.")]
 Location = Annotated[str, typer.Option(help="Region, e.g. us-central1. Default: $GOOGLE_CLOUD_LOCATION.")]
-Root = Annotated[str, typer.Option(help="Folder of the artifacts, gs://BUCKET/…. Default: $HFPC_PIPELINE_ROOT.")]
-Account = Annotated[str, typer.Option(help="E-mail address of the service account that the tasks run as.")]
+Root = Annotated[
+    str,
+    typer.Option(
+        help="Folder of the artifacts, e.g. gs://BUCKET/…. Default: $HFPC_PIPELINE_ROOT, on Kubeflow the namespace's."
+    ),
+]
+Account = Annotated[
+    str, typer.Option(help="Service account that the tasks run as: its e-mail address, on Kubeflow its name.")
+]
 Network = Annotated[str, typer.Option(help="Full name of a peered VPC network.")]
 Key = Annotated[str, typer.Option(help="Full name of a Cloud KMS key that encrypts what Vertex AI keeps.")]
 Labels = Annotated[
@@ -58,7 +65,7 @@ def profiles() -> None:
 
 def submit(
     pipeline: Pipeline,
-    to: Annotated[str, typer.Option(help="Where to run it: vertex.")] = "vertex",
+    to: kubeflow_cli.To = "vertex",
     project: Project = "",
     location: Location = "",
     pipeline_root: Root = "",
@@ -73,8 +80,13 @@ def submit(
         bool | None, typer.Option("--cache/--no-cache", help="For all tasks. Default: as each task has it.")
     ] = None,
     experiment: Annotated[
-        str, typer.Option(help="Vertex AI experiment that the run is added to; it is made if there is none.")
+        str,
+        typer.Option(help="Experiment that the run is in; it is made if there is none. Default on Kubeflow: Default."),
     ] = "",
+    host: kubeflow_cli.Host = "",
+    namespace: kubeflow_cli.Namespace = "",
+    existing_token_file: kubeflow_cli.TokenFile = "",
+    existing_token: kubeflow_cli.Token = "",
     job_id: Annotated[
         str, typer.Option(help="Id of the run; given again with the same content, nothing new starts.")
     ] = "",
@@ -86,19 +98,28 @@ def submit(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     skip_preflight: SkipPreflight = False,
 ) -> None:
-    """Run a pipeline on Vertex AI Pipelines.
+    """Run a pipeline on Vertex AI Pipelines or on Kubeflow Pipelines.
 
-    Before anything is submitted, it looks for what would make the run fail, and says how to mend it. However often the
-    call is repeated or its answer is lost, one run starts.
+    Before anything is submitted to Vertex AI, it looks for what would make the run fail, and says how to mend it.
+    Kubeflow gets the pipeline as a version of its own. However often the call is repeated or its answer is lost, one
+    run starts.
     """
-    check_target(to)
+    google = {"project": project, "location": location, "network": network, "kms_key": kms_key, "label": labels}
+    own = {"host": host, "namespace": namespace, "existing_token_file": existing_token_file}
+    kubeflow_cli.check_options(to, google | {"skip_preflight": skip_preflight}, own)
+    values = cli_values.parameters(params, settings)
+    if to == "kubeflow":
+        where = kubeflow_cli.address(host, namespace, existing_token_file)
+        run_as = {"pipeline_root": pipeline_root, "service_account": service_account, "experiment": experiment}
+        ready = kubeflow_cli.prepare(pipeline, values, profile, cache, job_id=job_id, **run_as)
+        return kubeflow_cli.submit(where, ready, wait=wait, every=poll_seconds, dry_run=dry_run, as_json=as_json)
     from hfpc.submit import experiment as experiments
     from hfpc.submit import prepare, vertex
     from hfpc.submit.vertex_submission import VertexSubmission
 
     submission = prepare.prepare(
         pipeline,
-        cli_values.parameters(params, settings),
+        values,
         VertexSubmission(
             name="",
             spec={},
@@ -175,16 +196,6 @@ def publish(
         return
     print(f"published {published.package} {published.version}")
     print(f"run it with: hfpc submit {published.addresses[0]}")
-
-
-def check_target(to: str) -> None:
-    """Refuses a place to run that is not Vertex AI.
-
-    Raises:
-        ArgumentError: It is another.
-    """
-    if to != "vertex":
-        raise ArgumentError("to", to, "give vertex")
 
 
 def look_first(console: Any, submission: "VertexSubmission", skip_preflight: bool) -> None:

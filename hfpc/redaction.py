@@ -6,7 +6,9 @@ from typing import Any
 
 MASK = "***"
 
-_SECRET_NAME = re.compile(r"(^|[_-])(token|password|passwd|secret|credentials?|(api|access|private)[_-]?key)$", re.I)
+_SECRET_NAME = re.compile(
+    r"(^|[_-])(token|cookie|password|passwd|secret|credentials?|(api|access|private)[_-]?key)$", re.I
+)
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)")
 _SIGNATURE_IN_URL = re.compile(
     r"(?<=[?&])((?:[\w-]*[_-])?(?:sig|signature|token|secret|password|key|api_?key|credential|AWSAccessKeyId)=)"

@@ -44,15 +44,31 @@ def compile_pipeline(name: str, target: str, path: Path, profile: str = "cpu") -
         HfpcError: The pipeline has Kubernetes settings, which Vertex cannot load.
         MissingExtraError: The profile needs the extra `google`, which is not installed.
     """
+    if name.endswith((".yaml", ".yml")):
+        raise ArgumentError("name", name, "it is compiled already; give a pipeline's name or file.py:function")
+    write_pipeline(name, target, path, profile)
+
+
+def write_pipeline(pipeline: str, target: str, path: Path, profile: str = "cpu") -> None:
+    """Writes the YAML that is submitted: of what `compile_pipeline` takes, or of a pipeline that is compiled already.
+
+    Args:
+        pipeline: A name in `hfpc.pipelines`, `file.py:function`, or a compiled YAML file.
+        target: "vertex" or "kubeflow".
+        path: YAML file to write.
+        profile: The machines that its step `finetune` is for.
+
+    Raises:
+        ArgumentError: There is no such pipeline, target or profile, or they do not go together.
+        HfpcError: The pipeline has Kubernetes settings, which Vertex cannot load.
+    """
     if target not in TARGETS:
         raise ArgumentError("target", target, f"give one of {', '.join(TARGETS)}")
     machines = find_profile(profile)
-    if name.endswith((".yaml", ".yml")):
-        raise ArgumentError("name", name, "it is compiled already; give a pipeline's name or file.py:function")
-    pipeline = definition(name)
+    compilable = definition(pipeline)
     if target == "vertex":
-        _check_single_document(name, pipeline)
-    _write(pipeline, path, machines, target)
+        _check_single_document(pipeline, compilable)
+    _write(compilable, path, machines, target)
     if target == "vertex" and len(list(yaml.safe_load_all(path.read_text("utf-8")))) != 1:
         raise HfpcError(f"{path} holds more than one YAML document, which Vertex AI Pipelines cannot load")
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.submit.caching import with_caching
 from hfpc.submit.vertex_run import VertexRun, read_run
 from hfpc.submit.vertex_submission import VertexSubmission
 
@@ -42,7 +43,7 @@ class Submitted:
 
 def pipeline_job(submission: VertexSubmission) -> dict[str, Any]:
     """The request's pipeline job, in the form of its JSON."""
-    spec = submission.spec if submission.caching is None else _with_caching(submission.spec, submission.caching)
+    spec = submission.spec if submission.caching is None else with_caching(submission.spec, submission.caching)
     job: dict[str, Any] = {
         "displayName": submission.name,
         "pipelineSpec": spec,
@@ -194,12 +195,3 @@ def _parent(submission: VertexSubmission) -> str:
 def _fingerprint(submission: VertexSubmission) -> str:
     text = json.dumps(pipeline_job(submission), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _with_caching(spec: dict[str, Any], enabled: bool) -> dict[str, Any]:
-    """The spec with the same choice for every task, however deep."""
-    changed: dict[str, Any] = json.loads(json.dumps(spec))
-    for component in (changed["root"], *changed.get("components", {}).values()):
-        for task in component.get("dag", {}).get("tasks", {}).values():
-            task["cachingOptions"] = {"enableCache": True} if enabled else {}
-    return changed

@@ -1,0 +1,71 @@
+"""How runs of the loopback Kubeflow go on, and what they tell of their tasks."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.cloud.kubeflow_refusal import Refusal
+
+STATES = ["PENDING", "RUNNING", "SUCCEEDED"]
+_BOUNDS = [(0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]
+_NAMES = "jan feb mar apr may jun jul aug sep oct nov dec sun mon tue wed thu fri sat".split()
+
+
+@dataclass
+class Runs:
+    """How runs end that are looked at from now on. A run goes on by one state each time.
+
+    Attributes:
+        failing_task: Name of a task of the root that fails; "" lets every task succeed.
+        logs: Name of a pod to its log.
+    """
+
+    failing_task: str = ""
+    logs: dict[str, str] = field(default_factory=dict)
+
+    def after(self, state: str) -> str:
+        """The state that comes after one."""
+        if state not in STATES[:-1]:
+            return state
+        following = STATES[STATES.index(state) + 1]
+        return "FAILED" if following == "SUCCEEDED" and self.failing_task else following
+
+
+def task_details(run: dict[str, Any], spec: dict[str, Any], outcome: Runs) -> list[dict[str, Any]]:
+    """The nodes of the workflow, as the API server lists them: groups, drivers and pods beside the tasks."""
+    state, workflow = run["state"], spec["pipelineInfo"]["name"] + "-x7k2p"
+    tasks = spec["root"]["dag"]["tasks"]
+    details = [_detail(workflow, state), _detail("root-driver", state), _detail("root", state)]
+    for name, task in tasks.items():
+        own = state
+        if state == "FAILED":
+            after = name in _after(tasks, outcome.failing_task)
+            own = "FAILED" if name == outcome.failing_task else "SKIPPED" if after else "SUCCEEDED"
+        pod = f"{workflow}-{name}-executor"
+        details += [_detail(f"{name}-driver", "SUCCEEDED"), _detail(task["taskInfo"]["name"], own, pod)]
+        details.append(_detail("executor", own))
+    return details
+
+
+def _detail(name: str, state: str, pod: str = "") -> dict[str, Any]:
+    children = {"child_tasks": [{"pod_name": pod}]} if pod else {}
+    times = {"start_time": "2026-11-30T06:00:00Z", "end_time": "1970-01-01T00:00:00Z"}
+    return {"task_id": name, "display_name": name, "state": state, **times, **children}
+
+
+def _after(tasks: dict[str, Any], name: str) -> set[str]:
+    """The tasks that wait for a task, or for one of those."""
+    found = {each for each, task in tasks.items() if name in task.get("dependentTasks", [])}
+    return found.union(*(_after(tasks, each) for each in found))
+
+
+def check_cron(cron: str) -> None:
+    """Refuses what the API server's parser of crons refuses: six fields with seconds, Sunday is 0 and never 7."""
+    fields = cron.split()
+    if len(fields) != len(_BOUNDS):
+        raise Refusal(400, f"Schedule cron is not supported: expected 6 fields, found {len(fields)}: {cron}")
+    for text, (least, most) in zip(fields, _BOUNDS, strict=True):
+        for part in text.split(","):
+            for end in part.partition("/")[0].split("-"):
+                known = end in "*?" or end.lower() in _NAMES or (end.isdecimal() and least <= int(end) <= most)
+                if not known:
+                    raise Refusal(400, f"Schedule cron is not supported: {end} in {cron}")
