@@ -20,7 +20,12 @@ from hfpc import golden
 from hfpc.manifest import DatasetRecord, Manifest, ModelRecord, TokenizedRecord
 from tests.language_models import save_language_model
 
-pytest_plugins = ["tests.cloud.aws_fixtures", "tests.cloud.google_fixtures"]
+pytest_plugins = [
+    "tests.cloud.aws_fixtures",
+    "tests.cloud.google_fixtures",
+    "tests.cloud.kubeflow_fixtures",
+    "tests.cloud.kubernetes_fixtures",
+]
 
 LABELS = ["negative", "positive"]
 GOOD = "love great happy wonderful best nice amazing thanks".split()

@@ -1,0 +1,322 @@
+"""Bringing a model to an InferenceService, and everything back to what it was if that fails.
+
+A new model is first tried at a service of its own. KServe's canary alone would not do: until a new revision is ready
+the controller may give it, or one before the last, all of the traffic, and in Standard mode there is no canary.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hfpc.errors import ArgumentError, EndpointError
+from hfpc.progress import Reporter
+from hfpc.sinks import kserve_predict
+from hfpc.sinks.kserve_predict import Golden
+from hfpc.sinks.kserve_service import (
+    DEPLOYMENT,
+    INFERENCE_SERVICE,
+    TRIAL_OF,
+    DeployKserveConfig,
+    is_standard,
+    trial_of,
+    with_canary,
+)
+from hfpc.sinks.kubernetes_calls import MANAGED, OWN, Namespace, check_ours, is_ours, line
+
+PREVIOUS = f"{OWN}previous"
+"""Annotation: what the service was before, so that a step which was killed can still be rolled back."""
+MARK = f"{OWN}mark"
+"""Annotation: what the controller had done before the service was changed last; see `_mark`."""
+
+_FAILED = ("BlockedByFailedLoad", "InvalidSpec")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """What is to be brought where.
+
+    Attributes:
+        namespace: The namespace.
+        config: The settings.
+        body: The InferenceService as it shall be.
+        expected: Golden requests; None for a task that has none.
+    """
+
+    namespace: Namespace
+    config: DeployKserveConfig
+    body: dict[str, Any]
+    expected: Golden | None
+
+    @property
+    def name(self) -> str:
+        """Name of the service."""
+        return self.config.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a service.
+
+    Attributes:
+        url: Where it answers.
+        previous: The label `hfpc/deployment` of what served before; "" for none.
+        moved: Whether the service was changed.
+    """
+
+    url: str
+    previous: str
+    moved: bool
+
+
+def roll_out(rollout: Rollout) -> Outcome:
+    """Tries, deploys, gives a share of the traffic, then all of it.
+
+    Raises:
+        EndpointError: It failed; the message says whether everything is as before.
+    """
+    space, wanted = rollout.namespace, _deployment(rollout.body)
+    found = space.get(INFERENCE_SERVICE, rollout.name)
+    if found is not None:
+        check_ours(INFERENCE_SERVICE, found)
+        _check_mode(rollout, found)
+    if found is not None and _deployment(found) == wanted and _serves(found, _marked(found)):
+        _tidy(rollout)
+        return Outcome(url=_url(found), previous="", moved=False)
+    before = _before(found, wanted)
+    try:
+        served = _first(rollout) if before is None else _update(rollout, before)
+    except (Exception, KeyboardInterrupt) as error:
+        problem = _put_back(rollout, before)
+        now = f"not everything could be put back ({problem})" if problem else "everything is as before"
+        raise EndpointError(f"{line(error)}; {now}") from error
+    return Outcome(url=_url(served), previous=_deployment(before) if before else "", moved=True)
+
+
+def remove_service(space: Namespace, name: str) -> bool:
+    """Deletes a service and what it was tried at; whether there was one."""
+    removed = space.remove(INFERENCE_SERVICE, name)
+    for trial in space.list(INFERENCE_SERVICE, {**MANAGED, TRIAL_OF: name}):
+        space.remove(INFERENCE_SERVICE, trial["metadata"]["name"])
+    return removed
+
+
+def _deployment(found: Mapping[str, Any]) -> str:
+    return str((found["metadata"].get("labels") or {}).get(DEPLOYMENT, ""))
+
+
+def _annotations(found: Mapping[str, Any]) -> dict[str, str]:
+    return dict(found["metadata"].get("annotations") or {})
+
+
+def _check_mode(rollout: Rollout, found: Mapping[str, Any]) -> None:
+    mode = str(found.get("status", {}).get("deploymentMode", ""))
+    if rollout.config.canary_percent and is_standard(mode):
+        fix = f"give 0: {rollout.name} runs in mode {mode}, and only Knative divides traffic"
+        raise ArgumentError("canary_percent", rollout.config.canary_percent, fix)
+
+
+def _before(found: Any, wanted: str) -> dict[str, Any] | None:
+    """What a service is put back to; None where there was none.
+
+    Where a step was killed on its way, that is what the service was before that step.
+    """
+    if found is None:
+        return None
+    unfinished = _deployment(found) == wanted or not _serves(found, _marked(found))
+    if unfinished and (kept := _annotations(found).get(PREVIOUS)):
+        return {**json.loads(kept)}
+    if _deployment(found) == wanted:
+        return None  # its first deployment did not come to an end
+    return _state(found)
+
+
+def _state(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a service to restore it."""
+    metadata = found["metadata"]
+    annotations = {key: value for key, value in _annotations(found).items() if key not in (PREVIOUS, MARK)}
+    kept = {"name": metadata["name"], "labels": metadata.get("labels") or {}, "annotations": annotations}
+    return {"metadata": kept, "spec": found["spec"]}
+
+
+def _first(rollout: Rollout) -> Any:
+    """Nobody is served yet, so it can be tried where it will serve."""
+    _put(rollout, rollout.body, None)
+    served = _ready(rollout, rollout.name, 100)
+    kserve_predict.check(rollout.config, _url(served), rollout.expected, rollout.namespace.patience)
+    return served
+
+
+def _update(rollout: Rollout, before: dict[str, Any]) -> Any:
+    """From the trial to all traffic."""
+    config, patience = rollout.config, rollout.namespace.patience
+    _try(rollout)
+    if config.canary_percent:
+        _put(rollout, with_canary(rollout.body, config.canary_percent), before)
+        _watch_canary(rollout, _ready(rollout, rollout.name, config.canary_percent))
+    _put(rollout, rollout.body, before)
+    served = _ready(rollout, rollout.name, 100)
+    kserve_predict.check(config, _url(served), rollout.expected, patience)
+    return served
+
+
+def _try(rollout: Rollout) -> None:
+    """Sends the golden requests to the model at a service of its own, which is removed when it has answered."""
+    space, trial = rollout.namespace, trial_of(rollout.body)
+    name = trial["metadata"]["name"]
+    there = space.get(INFERENCE_SERVICE, name)
+    if there is not None and _deployment(there) != _deployment(trial):
+        space.remove(INFERENCE_SERVICE, name)  # a killed step left it, with another model
+    space.put(INFERENCE_SERVICE, trial)
+    served = _ready(rollout, name, 100)
+    kserve_predict.check(rollout.config, _url(served), rollout.expected, space.patience)
+    space.remove(INFERENCE_SERVICE, name)
+
+
+def _put(rollout: Rollout, body: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Makes the service what `body` says, and notes what it was before."""
+    space = rollout.namespace
+    found = space.get(INFERENCE_SERVICE, rollout.name)
+    notes = {} if before is None else {PREVIOUS: json.dumps(before, sort_keys=True)}
+    if found is not None:
+        # The mark stays where only the traffic changes: that makes no revision.
+        same = _deployment(found) == _deployment(body)
+        notes[MARK] = _marked(found) if same else _mark(found)
+    metadata = body["metadata"]
+    annotations = {**metadata["annotations"], **{key: value for key, value in notes.items() if value}}
+    space.put(INFERENCE_SERVICE, {**body, "metadata": {**metadata, "annotations": annotations}})
+
+
+def _mark(found: Mapping[str, Any]) -> str:
+    """What changes once the controller has seen a change of a service: its newest revision, or its Deployment's."""
+    status = found.get("status", {})
+    revision = status.get("components", {}).get("predictor", {}).get("latestCreatedRevision", "")
+    return str(revision or status.get("observedGeneration", ""))
+
+
+def _marked(found: Mapping[str, Any]) -> str:
+    return _annotations(found).get(MARK, "")
+
+
+def _ready(rollout: Rollout, name: str, percent: int) -> Any:
+    """The service once the newest revision has its share of the traffic.
+
+    Raises:
+        EndpointError: It cannot be loaded, or took too long.
+    """
+    space, limit = rollout.namespace, rollout.config.ready_seconds
+    reporter, told = Reporter(f"seconds until {name} serves"), "its controller has said nothing"
+    for waited in space.patience.polls(limit):
+        found = space.get(INFERENCE_SERVICE, name)
+        if found is None:
+            raise EndpointError(f"{name} was deleted meanwhile")
+        mark = _marked(found)
+        if _serves(found, mark, percent):
+            return found
+        if _mark(found) != mark:
+            _check_loading(name, found)
+        told = _told(found) or told
+        reporter.update(round(waited), told)
+    raise EndpointError(f"{name} was not ready after {limit:g} seconds: {told}")
+
+
+def _serves(found: Mapping[str, Any], mark: str, percent: int = 100) -> bool:
+    """Whether the newest revision of a service is ready and has this share of the traffic."""
+    status = found.get("status", {})
+    if _condition(status, "Ready").get("status") != "True" or (mark and _mark(found) == mark):
+        return False
+    if is_standard(str(status.get("deploymentMode", ""))):
+        return True
+    if found["spec"]["predictor"].get("canaryTrafficPercent", 100) != percent:
+        return False
+    predictor = status.get("components", {}).get("predictor", {})
+    newest = predictor.get("latestCreatedRevision")
+    traffic = predictor.get("traffic") or []
+    share = sum(each.get("percent") or 0 for each in traffic if each.get("revisionName") == newest)
+    return bool(newest) and newest == predictor.get("latestReadyRevision") and share == percent
+
+
+def _condition(status: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return next((each for each in status.get("conditions") or [] if each.get("type") == name), {})
+
+
+def _check_loading(name: str, found: Mapping[str, Any]) -> None:
+    """Raises EndpointError where waiting would be in vain."""
+    model = found.get("status", {}).get("modelStatus", {})
+    if model.get("transitionStatus") not in _FAILED:
+        return
+    info = model.get("lastFailureInfo", {})
+    reason = " ".join(f"{info.get('reason', model['transitionStatus'])}: {info.get('message', '')}".split())
+    raise EndpointError(f"{name} cannot load its model ({reason[:500]}): see the logs of its pods")
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    """What the controller says that it waits for, in one line."""
+    for each in found.get("status", {}).get("conditions") or []:
+        if each.get("status") != "True" and (each.get("message") or each.get("reason")):
+            said = f"{each['type']}: {each.get('reason', '')} {each.get('message', '')}"
+            return " ".join(said.split())[:200]
+    return ""
+
+
+def _watch_canary(rollout: Rollout, served: Mapping[str, Any]) -> None:
+    """Sends the golden requests to the new revision while it has its share."""
+    config, patience = rollout.config, rollout.namespace.patience
+    url = _revision_url(served)
+    reporter = Reporter("seconds of canary", total=round(config.canary_seconds))
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < config.canary_seconds:
+        if url:
+            kserve_predict.check(config, url, rollout.expected, patience)
+        reporter.update(round(passed), f"{config.canary_percent} % of the traffic")
+        time.sleep(min(patience.pause, config.canary_seconds))
+
+
+def _url(found: Mapping[str, Any]) -> str:
+    return str(found.get("status", {}).get("url", ""))
+
+
+def _revision_url(found: Mapping[str, Any]) -> str:
+    """Where the newest revision alone answers; "" where the cluster gives it no address of its own."""
+    traffic = found["status"].get("components", {}).get("predictor", {}).get("traffic") or []
+    return next((str(each["url"]) for each in traffic if each.get("latestRevision") and each.get("url")), "")
+
+
+def _put_back(rollout: Rollout, before: dict[str, Any] | None) -> str:
+    """Restores the service and removes what was made; what could not be done, "" for nothing."""
+    space = rollout.namespace
+
+    def restore() -> None:
+        found = space.get(INFERENCE_SERVICE, rollout.name)
+        if before is None:
+            if found is not None:
+                space.remove(INFERENCE_SERVICE, rollout.name)
+            return
+        if found is None:
+            raise EndpointError(f"{rollout.name} was deleted meanwhile")
+        if _deployment(found) != _deployment(before):  # otherwise nothing was changed yet
+            _restore(rollout, found, before)
+
+    problems = []
+    for step in (restore, lambda: space.remove(INFERENCE_SERVICE, trial_of(rollout.body)["metadata"]["name"])):
+        try:
+            step()
+        except Exception as error:
+            problems.append(line(error))
+    return "; ".join(problems)
+
+
+def _restore(rollout: Rollout, found: Any, before: dict[str, Any]) -> None:
+    metadata = before["metadata"]
+    body = {**before, "metadata": {**metadata, "annotations": {**metadata["annotations"], MARK: _mark(found)}}}
+    rollout.namespace.put(INFERENCE_SERVICE, body)
+    _ready(rollout, rollout.name, before["spec"]["predictor"].get("canaryTrafficPercent", 100))
+
+
+def _tidy(rollout: Rollout) -> None:
+    """Takes away the trials that a killed step left."""
+    space = rollout.namespace
+    for trial in space.list(INFERENCE_SERVICE, {**MANAGED, TRIAL_OF: rollout.name}):
+        if is_ours(trial):
+            space.remove(INFERENCE_SERVICE, trial["metadata"]["name"])

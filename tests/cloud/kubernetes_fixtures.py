@@ -1,0 +1,59 @@
+"""Fixtures of a loopback Kubernetes cluster, for every folder of tests (`pytest_plugins` in tests/conftest.py)."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cloud.kubernetes import Kubernetes
+    from tests.cloud.kubernetes_gateway import Gateway
+    from tests.cloud.kubernetes_kserve import KServe
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster on this machine.
+
+    Attributes:
+        api: Its API server.
+        kserve: What acts on InferenceServices.
+        gateway: Where they are asked.
+    """
+
+    api: "Kubernetes"
+    kserve: "KServe"
+    gateway: "Gateway"
+
+
+@pytest.fixture(scope="session")
+def _cluster(certificate) -> Iterator[Cluster]:
+    from tests.cloud.kubernetes import Kubernetes
+    from tests.cloud.kubernetes_containers import Containers
+    from tests.cloud.kubernetes_gateway import Gateway
+    from tests.cloud.kubernetes_kserve import KServe
+
+    api, containers = Kubernetes(), Containers()
+    kserve = KServe(containers)
+    api.controllers["inferenceservices"] = kserve
+    try:
+        with api.serve(*certificate), Gateway(api, kserve).serve() as gateway:
+            yield Cluster(api, kserve, gateway)
+    finally:
+        containers.close()
+
+
+@pytest.fixture
+def cluster(_cluster, certificate, tmp_path, monkeypatch) -> Iterator[Cluster]:
+    """An empty cluster, which the kubeconfig of the environment leads to."""
+    _cluster.api.reset()
+    _cluster.kserve.history.clear()
+    _cluster.kserve.held.clear()
+    _cluster.gateway.answered.clear()
+    monkeypatch.setenv("KUBECONFIG", str(_cluster.api.write_kubeconfig(tmp_path / "kubeconfig", certificate[0])))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))))
+    yield _cluster
+    _cluster.api.reset()

@@ -1,0 +1,40 @@
+"""Models and settings for the tests of KServe."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hfpc.errors import HfpcError
+from hfpc.sinks.kserve import DeployKserveConfig
+from hfpc.sinks.patience import Patience
+from tests.cloud.kubernetes import NAMESPACE
+from tests.cloud.kubernetes_fixtures import Cluster
+from tests.cloud.kubernetes_kserve import uri_of
+
+QUICK = Patience(call=10.0, total=120.0, pause=0.002, retry=0.001, settle=0.01, attempts=3)
+
+
+def deployment(cluster: Cluster, **changes: Any) -> DeployKserveConfig:
+    settings = {"name": "tweets", "storage_uri": "pvc://models/old", "ingress": cluster.gateway.address}
+    return DeployKserveConfig(**{**settings, **changes})
+
+
+def state(cluster: Cluster) -> dict[str, tuple[Any, ...]]:
+    """Service to its deployment, what it loads, its replicas and canary, and what has its traffic."""
+    found = {}
+    for (plural, space, name), item in cluster.api.objects.items():
+        assert (plural, space) == ("inferenceservices", NAMESPACE)
+        predictor, labels = item["spec"]["predictor"], item["metadata"]["labels"]
+        service = cluster.kserve.services.get(item["metadata"]["uid"])
+        traffic = {uri_of(service.revision(key).predictor): share for key, share in service.traffic.items() if share}
+        canary = predictor.get("canaryTrafficPercent")
+        found[name] = (labels["hfpc/deployment"], uri_of(predictor), sorted(labels.items()), canary, traffic)
+    return found
+
+
+def told_by(step: Callable[[], object]) -> str:
+    """The error that a step ends with; "" where it ends well."""
+    try:
+        step()
+    except HfpcError as error:
+        return str(error)
+    return ""

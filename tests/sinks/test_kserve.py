@@ -1,0 +1,280 @@
+"""KServe over loopback: services are answered by this project's own server."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+
+from hfpc import golden
+from hfpc.errors import ArgumentError, EndpointError, HfpcError
+from hfpc.sinks.kserve import UndeployKserveConfig, deploy, predict, undeploy, with_extra
+from tests.cloud.faults import KINDS
+from tests.sinks.kserve_place import QUICK, deployment, state, told_by
+from tests.sinks.vertex_place import other
+
+pytest.importorskip("kubernetes")
+
+CHANGES = ("POST inferenceservices", "PUT inferenceservices", "DELETE inferenceservices")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, model):
+    """Folders of three models: the old one, a new one, and one that answers otherwise than it should."""
+    folder = tmp_path_factory.mktemp("kserve")
+    return {
+        "old": other(model, folder / "old", "1" * 64),
+        "new": other(model, folder / "new", "2" * 64),
+        "wrong": other(model, folder / "wrong", "3" * 64, wrong=True),
+    }
+
+
+@pytest.fixture
+def bring(cluster, folders):
+    """Deploys a model by its name."""
+    cluster.kserve.containers.volumes["models"] = folders["old"].parent
+
+    def step(name, **changes):
+        config = deployment(cluster, storage_uri=f"pvc://models/{name}", **changes)
+        return deploy(str(folders[name]), config, QUICK)
+
+    return step
+
+
+def test_a_new_model_takes_over(cluster, bring, folders):
+    first = bring("old")
+    assert (first.moved, first.previous, first.namespace) == (True, "", "team")
+    assert first.url == "http://tweets.team.example.com"
+    request = golden.read(folders["old"])[0]
+    (response,) = predict(first.metadata, [request["inputs"]], patience=QUICK)
+    assert {item["label"] for item in response} == {"negative", "positive"}
+    second = bring("new")
+    assert second.previous == first.deployment != second.deployment
+    assert {name: each[4] for name, each in state(cluster).items()} == {"tweets": {"pvc://models/new": 100}}
+    cluster.api.faults.clear()
+    again = bring("new")
+    assert not again.moved and again.deployment == second.deployment
+    assert set(CHANGES).isdisjoint(cluster.api.faults.calls)
+    assert undeploy(UndeployKserveConfig(name="tweets"), QUICK) and cluster.api.objects == {}
+    assert not undeploy(UndeployKserveConfig(name="tweets"), QUICK)
+    assert cluster.api.unknown_requests == []
+
+
+def test_a_canary_gets_its_share_first(cluster, bring):
+    bring("old")
+    cluster.kserve.history.clear()
+    bring("new", canary_percent=20, canary_seconds=0.2)
+    shares = [each for each in cluster.kserve.history if each[0] == "tweets"]
+    assert shares.index(("tweets", "pvc://models/new", 20)) < shares.index(("tweets", "pvc://models/new", 100))
+    tagged = [uri for host, uri in cluster.gateway.answered if host == "latest-tweets-predictor.team.example.com"]
+    assert set(tagged) == {"pvc://models/new"}
+    assert state(cluster)["tweets"][3] is None
+    assert set(state(cluster)) == {"tweets"}
+
+
+@pytest.mark.parametrize("mode", ["", "Standard"])
+def test_a_model_that_answers_otherwise_gets_no_traffic(cluster, bring, mode):
+    with pytest.raises(EndpointError, match=r"does not answer as the model did.*everything is as before"):
+        bring("wrong", deployment_mode=mode)
+    assert cluster.api.objects == {}
+    bring("old", deployment_mode=mode)
+    before = state(cluster)
+    with pytest.raises(EndpointError, match=r"does not answer as the model did.*everything is as before"):
+        bring("wrong", deployment_mode=mode, canary_percent=0 if mode else 20)
+    assert state(cluster) == before
+    traffic = [each for each in cluster.kserve.history if each[1] == "pvc://models/wrong"]
+    assert [each[0] for each in traffic] == ["tweets", "tweets-trial"]  # the first deployment, and the trial
+
+
+def test_standard_mode(cluster, bring):
+    first = bring("old", deployment_mode="Standard")
+    second = bring("new", deployment_mode="Standard")
+    assert second.previous == first.deployment
+    assert state(cluster)["tweets"][4] == {"pvc://models/new": 100}
+    with pytest.raises(ArgumentError, match=r"canary_percent=10: give 0: tweets runs in mode Standard"):
+        bring("old", canary_percent=10)
+
+
+def test_kserves_own_runtime(cluster, bring, folders):
+    deployed = bring("old", runtime="huggingface")
+    predictor = cluster.api.objects["inferenceservices", "team", "tweets"]["spec"]["predictor"]
+    assert predictor["model"]["modelFormat"] == {"name": "huggingface"}
+    assert predict(deployed.metadata, ["i love this day"], patience=QUICK)[0] in (0, 1)
+    with pytest.raises(EndpointError, match="does not answer as the model did"):
+        bring("wrong", runtime="huggingface")
+
+
+def test_what_others_made_is_left_alone(cluster, bring):
+    bring("old")
+    theirs = cluster.api.objects["inferenceservices", "team", "tweets"]
+    theirs["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "Helm"}
+    for step in (lambda: bring("new"), lambda: undeploy(UndeployKserveConfig(name="tweets"), QUICK)):
+        with pytest.raises(EndpointError, match="was not made by this library"):
+            step()
+    assert cluster.api.objects == {("inferenceservices", "team", "tweets"): theirs}
+
+
+def test_a_container_that_does_not_start(cluster, bring):
+    with pytest.raises(EndpointError, match=r"cannot load its model \(ModelLoadFailed: .*everything is as before"):
+        bring("old", environment={"HFPC_QUEUE": "none"})
+    assert cluster.api.objects == {}
+
+
+def test_a_revision_that_is_never_ready(cluster, bring):
+    bring("old")
+    before = state(cluster)
+    cluster.kserve.held.add("pvc://models/new")
+    told = r"tweets-trial was not ready after 1 seconds: PredictorReady: RevisionMissing .*; everything is as before"
+    with pytest.raises(EndpointError, match=told):
+        bring("new", ready_seconds=1)
+    assert state(cluster) == before
+
+
+def test_a_revision_that_is_ready_at_the_trial_only(cluster, bring):
+    """What was tried well is taken back too when it does not come up where it shall serve."""
+    first = bring("old")
+    before = state(cluster)
+    advance = cluster.kserve.advance
+
+    def full(found):
+        """A cluster without room for another replica of the service itself."""
+        if found["metadata"]["name"] == "tweets":
+            cluster.kserve.held.add("pvc://models/new")
+        else:
+            cluster.kserve.held.clear()
+        advance(found)
+
+    cluster.api.controllers["inferenceservices"] = SimpleNamespace(
+        check=cluster.kserve.check, advance=full, remove=cluster.kserve.remove
+    )
+    try:
+        with pytest.raises(EndpointError, match=r"tweets was not ready after 1 seconds.*; everything is as before"):
+            bring("new", ready_seconds=1)
+    finally:
+        cluster.api.controllers["inferenceservices"] = cluster.kserve
+    assert state(cluster) == before
+    assert {each for each in cluster.kserve.history if each[0] == "tweets"} == {("tweets", "pvc://models/old", 100)}
+    assert not bring("old").moved and bring("old").deployment == first.deployment
+
+
+def test_a_service_that_was_left_in_the_middle_of_a_canary(cluster, bring):
+    """A step that was killed: the next one goes on, or puts back what was before the first."""
+    first = bring("old")
+    before = state(cluster)
+    faults = cluster.api.faults
+    faults.clear()
+    bring("new", canary_percent=20, canary_seconds=0.01)
+    puts = [number for number, call in enumerate(faults.calls) if call == "PUT inferenceservices"]
+    assert len(puts) == 2
+    bring("old")
+    faults.clear()
+    faults.plan(puts[1], "error", 1000)  # from the second change on nothing succeeds any more, neither does going back
+    with pytest.raises(EndpointError, match="not everything could be put back"):
+        bring("new", canary_percent=20, canary_seconds=0.01)
+    faults.clear()
+    assert state(cluster)["tweets"][3] == 20
+    cluster.kserve.held.add("pvc://models/new")
+    with pytest.raises(EndpointError, match="everything is as before"):
+        bring("new", canary_percent=10, ready_seconds=1)  # other settings, but the same model
+    assert state(cluster) == before
+    cluster.kserve.held.clear()
+    assert bring("new", canary_percent=20, canary_seconds=0.01).previous == first.deployment
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "My service"}, "name='My service'"),
+        ({"name": "a" * 41}, "at most 40"),
+        ({"namespace": "a/b"}, "namespace='a/b'"),
+        ({"storage_uri": "/models"}, "storage_uri='/models'"),
+        ({"runtime": "triton"}, "runtime='triton'"),
+        ({"runtime": "huggingface", "image": "own"}, "image='own'"),
+        ({"resources": {"cpu": "two"}}, "resources={'cpu': 'two'}"),
+        ({"min_replicas": -1}, "min_replicas=-1"),
+        ({"min_replicas": 3}, "max_replicas=1"),
+        ({"scale_metric": "fun"}, "scale_metric='fun'"),
+        ({"canary_percent": 100}, "canary_percent=100"),
+        ({"canary_percent": 10, "deployment_mode": "Standard"}, "only Knative divides traffic"),
+        ({"min_replicas": 0, "deployment_mode": "RawDeployment"}, "min_replicas=0"),
+        ({"ingress": "gateway"}, "ingress='gateway'"),
+        ({"environment": {"HF_TOKEN": "hf_abc"}}, "no secret"),
+        ({"labels": {"hfpc/x": "y"}}, "kept for the library itself"),
+        ({"ready_seconds": 0}, "ready_seconds=0"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_any_call(cluster, change, told):
+    with pytest.raises(ArgumentError) as caught:
+        deployment(cluster, **change)
+    assert told in str(caught.value) and "hf_abc" not in str(caught.value)
+
+
+def test_rare_settings(cluster):
+    config = with_extra({"name": "tweets"}, {"scale_metric": "rps"})
+    assert config.scale_metric == "rps"
+    with pytest.raises(ArgumentError, match=r"extra=\['colour'\]: give some of canary_percent"):
+        with_extra({"name": "tweets"}, {"colour": "red"})
+
+
+def test_a_model_that_kserve_cannot_read(cluster, folders):
+    with pytest.raises(ArgumentError, match="which KServe cannot read"):
+        deploy(str(folders["old"]), deployment(cluster, storage_uri=""), QUICK)
+    assert cluster.api.faults.calls == []
+
+
+def test_who_may_not_come_in_is_told_why(cluster, bring, tmp_path, certificate, monkeypatch):
+    file = cluster.api.write_kubeconfig(tmp_path / "stale", certificate[0], token="of-yesterday")
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(HfpcError, match=r"failed at deploying tweets: Unauthorized \(log in again"):
+        bring("old")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nothing"))
+    with pytest.raises(ArgumentError, match="no cluster is known here"):
+        bring("old")
+
+
+def test_a_cluster_without_kserve(cluster, bring):
+    cluster.api.installed.discard("inferenceservices")
+    with pytest.raises(HfpcError, match=r"the cluster has no serving.kserve.io/v1beta1: install KServe"):
+        bring("old")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beside", [False, True], ids=["first", "update"])
+def test_every_call_may_fail(cluster, bring, beside):
+    """Once: the step ends well all the same. As often as it is tried: all is as before, and the next step ends well."""
+    faults = cluster.api.faults
+    name, settings = ("new" if beside else "old"), {"canary_percent": 10, "canary_seconds": 0.001}
+
+    def begin():
+        cluster.api.reset()
+        if beside:
+            bring("old")
+        faults.clear()
+
+    begin()
+    before = state(cluster)
+    wanted = bring(name, **settings)
+    calls, failed, injected = list(faults.calls), 0, faults.injected
+    after = state(cluster)
+    assert after["tweets"][4] == {f"pvc://models/{name}": 100} and set(after) == {"tweets"}
+    cases = [*((kind, 1) for kind in (*KINDS, "throttled")), ("error", QUICK.attempts), ("lost", QUICK.attempts)]
+    for index, (kind, times) in itertools.product(range(len(calls)), cases):
+        begin()
+        cluster.kserve.history.clear()
+        faults.plan(index, kind, times)
+        where = (index, calls[index], kind, times)
+        error = told_by(lambda: bring(name, **settings))
+        assert times > 1 or not error, (where, error)
+        failed += bool(error)
+        if error:
+            assert "everything is as before" in error or "not everything" not in error, (where, error)
+            assert state(cluster) == before, (where, error)
+        else:
+            assert state(cluster) == after, where
+        faults.clear()
+        assert bring(name, **settings).deployment == wanted.deployment, where
+        assert state(cluster) == after, where
+        serving = {each[1] for each in cluster.kserve.history if each[0] == "tweets"}
+        assert serving <= {"pvc://models/old", "pvc://models/new"}, where
+    step = "update" if beside else "first deployment"
+    print(f"{faults.injected - injected} faults in {len(calls)} calls of a {step}, {failed} steps failed")
+    assert failed
