@@ -9,9 +9,42 @@ from hfpc.errors import ArgumentError
 from hfpc.sinks.vertex_calls import Place
 
 _SCHEMAS = "gs://google-cloud-aiplatform/schema/modelevaluation"
-_SCHEMA_OF_TASK = {
-    "text-classification": f"{_SCHEMAS}/classification_metrics_1.0.0.yaml",
-    "token-classification": f"{_SCHEMAS}/text_extraction_metrics_1.0.0.yaml",
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a task's metrics are told in a schema of Vertex AI.
+
+    Attributes:
+        schema: Name of the schema.
+        metrics: Field of `confidenceMetrics` to the metric of ours that it means.
+        fixed: Fields that say what ours are measured on.
+    """
+
+    schema: str
+    metrics: dict[str, str]
+    fixed: dict[str, float]
+
+
+# `confidenceMetrics` lists thresholds. Ours is the one at which the best label is always taken, sure or not.
+_FORM_OF_TASK = {
+    # Micro averages, but for `f1ScoreMacro`; where each row has one label and is given one, they are the accuracy.
+    "text-classification": _Form(
+        "classification_metrics_1.0.0.yaml",
+        {
+            "precision": "accuracy",
+            "recall": "accuracy",
+            "f1Score": "accuracy",
+            "f1ScoreMicro": "accuracy",
+            "f1ScoreMacro": "macro_f1",
+        },
+        {"confidenceThreshold": 0.0, "maxPredictions": 1},
+    ),
+    "token-classification": _Form(
+        "text_extraction_metrics_1.0.0.yaml",
+        {"precision": "entity_precision", "recall": "entity_recall", "f1Score": "entity_f1"},
+        {"confidenceThreshold": 0.0},
+    ),
 }
 
 
@@ -25,7 +58,7 @@ class Evaluation:
 
 
 def read(predictions: Path, fingerprint: str) -> Evaluation | None:
-    """The evaluation in a predictions folder; None for a task that Vertex AI knows no schema for.
+    """The evaluation in a predictions folder; None where Vertex AI has no schema for its metrics.
 
     Raises:
         ArgumentError: The predictions are another model's.
@@ -36,10 +69,14 @@ def read(predictions: Path, fingerprint: str) -> Evaluation | None:
     assert record is not None
     if record.model != fingerprint:
         raise ArgumentError("predictions", str(predictions), "they are of another model: evaluate this one")
-    schema = _SCHEMA_OF_TASK.get(content.task, "")
-    if not schema or not record.metrics:
+    form = _FORM_OF_TASK.get(content.task)
+    if form is None:
         return None
-    return Evaluation(f"{record.split} split", schema, _metrics(record.metrics))
+    measured = {field: record.metrics[name] for field, name in form.metrics.items() if name in record.metrics}
+    if not measured:
+        return None
+    metrics = {"confidenceMetrics": [{**form.fixed, **measured}]}
+    return Evaluation(f"{record.split} split", f"{_SCHEMAS}/{form.schema}", metrics)
 
 
 def ensure(place: Place, version: str, evaluation: Evaluation) -> None:
@@ -59,15 +96,3 @@ def ensure(place: Place, version: str, evaluation: Evaluation) -> None:
         place.models.import_model_evaluation(request=request, retry=None, timeout=place.patience.call)
 
     place.ensure(find, make)
-
-
-def _metrics(measured: dict[str, float]) -> dict[str, Any]:
-    """Precision, recall and F1 stand in a list of thresholds; ours is the one at which the best label is taken."""
-    at_best: dict[str, float] = {"confidenceThreshold": 0.0}
-    for name, value in measured.items():
-        field = {"precision": "precision", "recall": "recall", "f1": "f1Score"}.get(name.removeprefix("macro_"))
-        if field:
-            at_best[field] = value
-    if "accuracy" in measured:
-        at_best["f1ScoreMicro"] = measured["accuracy"]  # the same, where each row has one label
-    return {"confidenceMetrics": [at_best]}

@@ -6,8 +6,9 @@ from typing import Any
 
 from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
-from google.protobuf import empty_pb2
+from google.protobuf import empty_pb2, json_format
 
+from tests.cloud.vertex_metrics import check_metrics
 from tests.cloud.vertex_resources import Resources, check_mask, check_names, check_parent, delete_metadata, now, page
 from tests.cloud.vertex_wire import VertexError
 
@@ -117,8 +118,8 @@ class Models(Resources):
     def ImportModelEvaluation(self, request: v1.ImportModelEvaluationRequest) -> v1.ModelEvaluation:
         model = self.version(request.parent)
         evaluation = v1.ModelEvaluation(request.model_evaluation)
-        if not evaluation.metrics_schema_uri.startswith("gs://google-cloud-aiplatform/schema/modelevaluation/"):
-            raise VertexError("INVALID_ARGUMENT", f"Unknown metrics schema {evaluation.metrics_schema_uri}")
+        metrics = json_format.MessageToDict(v1.ModelEvaluation.pb(evaluation).metrics)
+        check_metrics(evaluation.metrics_schema_uri, metrics)
         evaluation.name = f"{model.name}/evaluations/{self.new_number()}"
         self.evaluations.setdefault(f"{model.name}@{model.version_id}", []).append(evaluation)
         return evaluation
