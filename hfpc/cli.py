@@ -114,6 +114,12 @@ def run(
     cache: Annotated[
         bool, typer.Option("--cache", help="Take over tasks that ran before with the same inputs.")
     ] = False,
+    docker: Annotated[
+        bool, typer.Option("--docker", help="Run each task in a container of its image; `make images` builds ours.")
+    ] = False,
+    network: Annotated[
+        bool, typer.Option("--network/--no-network", help="With --docker: whether the containers have a network.")
+    ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the parameters and list the tasks only.")] = False,
 ) -> None:
     """Run a pipeline on this machine."""
@@ -121,6 +127,8 @@ def run(
     from hfpc.submit import local
 
     parameters = cli_values.parameters(params, settings)
+    if not network and not docker:
+        raise ArgumentError("network", network, "only containers can be kept from the network: add --docker")
     if dry_run:
         for step in local.plan(pipeline, parameters).steps:
             print(step.name)
@@ -130,7 +138,7 @@ def run(
     with run_view.view(console) as view:
         last = view.last
         try:
-            last = local.run(pipeline, parameters, cache=cache, watch=view)
+            last = local.run(pipeline, parameters, cache=cache, docker=docker, network=network, watch=view)
         except KeyboardInterrupt:
             last, interrupted = view.last, True
     if last:

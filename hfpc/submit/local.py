@@ -28,7 +28,7 @@ from hfpc.errors import HfpcError
 from hfpc.home import home
 from hfpc.redaction import redacted
 from hfpc.runs import Run
-from hfpc.submit import events
+from hfpc.submit import events, local_docker
 from hfpc.submit.find import find
 from hfpc.submit.graph import Graph, Spec, Step
 from hfpc.submit.local_spec import local_spec
@@ -45,7 +45,13 @@ _TAIL = 8192  # bytes at a log's end in which the newest progress line is looked
 
 
 def run(
-    pipeline: str, parameters: dict[str, Any] | None = None, *, cache: bool = False, watch: Watch | None = None
+    pipeline: str,
+    parameters: dict[str, Any] | None = None,
+    *,
+    cache: bool = False,
+    docker: bool = False,
+    network: bool = True,
+    watch: Watch | None = None,
 ) -> Run:
     """Runs a pipeline here and waits for its end.
 
@@ -53,6 +59,8 @@ def run(
         pipeline: A name in `hfpc.pipelines`, a compiled YAML file, or `file.py:function`.
         parameters: Pipeline parameters: values, or text as on the command line.
         cache: Take the outputs of tasks that ran before with the same inputs and code.
+        docker: Run each task in a container of its image; see `hfpc.submit.local_docker`.
+        network: Whether these containers have a network.
         watch: Called about ten times a second with the run and the newest progress of its
             running tasks, and once with the run as it ended.
 
@@ -62,20 +70,26 @@ def run(
     Raises:
         ArgumentError: There is no such pipeline, or a parameter cannot be used. Nothing has
             started then.
-        HfpcError: A component cannot run without its container.
+        HfpcError: A component cannot run without its container, or there is no Docker engine.
         KeyboardInterrupt: Ctrl-C. Every process of the run has ended and the record is written.
     """
     graph = plan(pipeline, parameters or {})
+    if docker:
+        local_docker.check(graph)
     started = time.time()
     name = graph.spec["pipelineInfo"]["name"].replace("-", "_")
     run_id = runs.create(name, started)
     new = Run(id=run_id, pipeline=name, state="running", started=started, parameters=redacted(graph.parameters))
     record = Record(new, graph.steps)
     with runs.locked(runs.folder(run_id)):
-        _prepare(record.run.folder, graph)
+        folder = record.run.folder
+        _prepare(folder, graph)
+        containers = _containers(folder, network) if docker else {}
         try:
-            _follow(record, _start(record.run.folder, graph, cache), watch or (lambda *_: None))
+            _follow(record, _start(folder, graph, cache, containers), watch or (lambda *_: None))
         finally:
+            if docker:
+                local_docker.end(folder)
             _report(record.run)
     return record.run
 
@@ -120,11 +134,19 @@ def _told(step: Step, kfp_folder: Path) -> Spec:
     return {"container": {**step.executor["container"], "command": command, "args": arguments}}
 
 
-def _start(folder: Path, graph: Graph, cache: bool) -> subprocess.Popen[str]:
+def _containers(folder: Path, network: bool) -> dict[str, Any]:
+    """How Docker runs the tasks of a run."""
+    (folder / "artifacts").mkdir()
+    (folder / events.FOLDER_NAME / events.FILE_NAME).touch()
+    local_docker.give(folder)
+    return local_docker.container_arguments(folder, {RUN_FOLDER: str(folder)}, network)
+
+
+def _start(folder: Path, graph: Graph, cache: bool, containers: dict[str, Any]) -> subprocess.Popen[str]:
     """Starts kfp in a process group of its own, out of reach of the terminal's Ctrl-C."""
     importers = [step.name for step in graph.steps if not step.function]
     cache_root = str(home() / "cache") if cache else ""
-    request = {"parameters": graph.parameters, "cache": cache_root, "importers": importers}
+    request = {"parameters": graph.parameters, "cache": cache_root, "importers": importers, "containers": containers}
     environment = {**os.environ, RUN_FOLDER: str(folder), "PYTHONUNBUFFERED": "1"}
     with (folder / "logs" / "kfp.log").open("w") as log:
         worker = subprocess.Popen(  # noqa: S603 (this interpreter, our own module)

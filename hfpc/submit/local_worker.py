@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any, TextIO
 
+from hfpc.errors import HfpcError
 from hfpc.redaction import redacted
-from hfpc.submit import events
+from hfpc.submit import events, local_docker
 
 SPEC_NAME = "pipeline.yaml"
 
@@ -34,6 +35,7 @@ class _Listener(logging.Filter):
     def __init__(self, run_folder: Path, cache_root: Path, importers: list[str]) -> None:
         super().__init__()
         self._folder, self._cache_root, self._importers = run_folder, cache_root, importers
+        self.executed = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -42,6 +44,8 @@ class _Listener(logging.Filter):
             events.append(self._folder, {"kind": "cached", "task": hit[1], **_outputs(entry)})
         elif (found := _EXECUTING.match(message)) and found[1] in self._importers:
             events.append(self._folder, {"kind": "imported", "task": found[1]})
+        elif found:
+            self.executed += 1
         elif message.startswith(_NO_CONDITION):
             events.append(self._folder, {"kind": "failed", "message": f"a condition cannot be evaluated: {message}"})
             raise SystemExit(1)  # kfp catches any other exception
@@ -55,7 +59,8 @@ def main() -> int:
     lifeline = os.fdopen(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     request = json.loads(lifeline.readline())
-    threading.Thread(target=_end_with, args=[lifeline], daemon=True).start()
+    ending = folder if request["containers"] else None
+    threading.Thread(target=_end_with, args=[lifeline, ending], daemon=True).start()
     try:
         _run(folder, **request)
     except Exception as error:
@@ -64,24 +69,33 @@ def main() -> int:
     return 0
 
 
-def _run(folder: Path, parameters: dict[str, Any], cache: str, importers: list[str]) -> None:
+def _run(
+    folder: Path, parameters: dict[str, Any], cache: str, importers: list[str], containers: dict[str, Any]
+) -> None:
     from kfp import local
     from kfp.components import load_component_from_file
 
     logging.basicConfig(level=logging.INFO)
-    logging.getLogger().addFilter(_Listener(folder, Path(cache), importers))
+    listener = _Listener(folder, Path(cache), importers)
+    logging.getLogger().addFilter(listener)
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=local.DockerRunner(**containers) if containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(folder / "artifacts"),
         enable_caching=bool(cache),
         cache_root=cache or None,
     )
     load_component_from_file(str(folder / events.FOLDER_NAME / SPEC_NAME))(**parameters)
+    begun = sum(event["kind"] == "started" for event in events.Reader(folder).new())
+    if begun < listener.executed:
+        # kfp.local takes a container for successful that is gone before it looks.
+        raise HfpcError("a container ended before its task began; see logs/kfp.log")
 
 
-def _end_with(lifeline: TextIO) -> None:
-    """Waits until `hfpc run` has ended, however it ended, and ends this process group."""
+def _end_with(lifeline: TextIO, run_folder: Path | None) -> None:
+    """Waits until `hfpc run` has ended, however it ended, and ends this process group and the run's containers."""
     lifeline.read()
+    if run_folder:
+        local_docker.end(run_folder)
     os.killpg(0, signal.SIGTERM)
 
 
