@@ -9,9 +9,11 @@ from hfpc import cli_values
 from hfpc.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from hfpc.submit.cron import Timing
     from hfpc.submit.kubeflow import KubeflowSubmission, Submitted
     from hfpc.submit.kubeflow_client import Address, Server
     from hfpc.submit.kubeflow_run import KubeflowRun
+    from hfpc.submit.kubeflow_schedule import RecurringRuns
 
 To = Annotated[str, typer.Option(help="Where to run it: vertex or kubeflow.")]
 Host = Annotated[
@@ -110,6 +112,25 @@ def submit(
         _print_json(submission, submitted, run)
     if run and run.run.state != "succeeded":
         raise typer.Exit(1)
+
+
+def recurring_runs(where: "Address") -> "RecurringRuns":
+    """The recurring runs of a Kubeflow Pipelines."""
+    from hfpc.submit.kubeflow_client import Server
+    from hfpc.submit.kubeflow_schedule import RecurringRuns
+
+    return RecurringRuns(Server(where))
+
+
+def schedule(where: "Address", name: str, submission: "KubeflowSubmission", timing: "Timing") -> None:
+    """Makes a recurring run what is asked for, and prints it."""
+    from hfpc.submit.kubeflow_schedule import kubeflow_cron
+
+    kubeflow_cron(timing)  # what it cannot say is refused before anything is asked
+    made, change = recurring_runs(where).put(name or submission.name, submission, timing)
+    zone = "time zone UTC unless the cluster has another"
+    print(f"{change}: {made.display_name}, {made.cron}, {zone}, {made.state.lower()}")
+    print(made.page)
 
 
 def _wait(

@@ -1,4 +1,4 @@
-"""The commands `hfpc schedule …`: pipelines that run again and again on Vertex AI."""
+"""The commands `hfpc schedule …`: pipelines that run again and again on Vertex AI or on a Kubeflow."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfpc import cli_values
+from hfpc import cli_values, kubeflow_cli
 from hfpc.cloud_cli import (
     Account,
     Key,
@@ -24,9 +24,10 @@ from hfpc.cloud_cli import (
 )
 
 if TYPE_CHECKING:
+    from hfpc.submit.kubeflow_schedule import RecurringRuns
     from hfpc.submit.schedule import Schedules
 
-app = typer.Typer(no_args_is_help=True, help="Run pipelines again and again on Vertex AI Pipelines.")
+app = typer.Typer(no_args_is_help=True, help="Run pipelines again and again on Vertex AI or Kubeflow Pipelines.")
 
 Name = Annotated[str, typer.Argument(help="Display name of the schedule.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -39,7 +40,9 @@ def create(
         str, typer.Option(help="Minute, hour, day, month, weekday, e.g. '0 6 * * 1' or 'TZ=Europe/Paris 0 6 * * 1'.")
     ],
     name: Annotated[str, typer.Option(help="Display name of the schedule. Default: the pipeline's name.")] = "",
-    time_zone: Annotated[str, typer.Option(help="IANA time zone of the cron, e.g. Europe/Paris. Default: UTC.")] = "",
+    time_zone: Annotated[
+        str, typer.Option(help="IANA time zone of the cron, e.g. Europe/Paris. Default: UTC. Kubeflow has UTC only.")
+    ] = "",
     start: Annotated[str, typer.Option(help="ISO 8601 time before which nothing runs.")] = "",
     end: Annotated[str, typer.Option(help="ISO 8601 time after which nothing runs.")] = "",
     max_concurrent_runs: Annotated[int, typer.Option(help="Runs that may be under way at once.")] = 1,
@@ -57,11 +60,22 @@ def create(
         bool, typer.Option("--cache/--no-cache", help="Whether tasks may be taken from earlier runs.")
     ] = False,
     skip_preflight: SkipPreflight = False,
+    experiment: Annotated[
+        str, typer.Option(help="Kubeflow: experiment that the runs are in; it is made if there is none.")
+    ] = "",
+    to: kubeflow_cli.To = "vertex",
+    host: kubeflow_cli.Host = "",
+    namespace: kubeflow_cli.Namespace = "",
+    existing_token_file: kubeflow_cli.TokenFile = "",
+    existing_token: kubeflow_cli.Token = "",
 ) -> None:
     """Create a schedule, or change the one of this name.
 
     Before that it looks, as `hfpc submit` does, for what would make the runs fail. Nothing is taken from earlier
     runs unless --cache is given: new data behind the same URI must be read.
+
+    Kubeflow reads crons as UTC, unless its administrator set another time zone for all of them, and cannot change a
+    schedule: the new one takes over from the old one without a moment in which both run.
     """
     from hfpc.submit import prepare
     from hfpc.submit.cron import DEFAULT_ZONE, Timing
@@ -69,9 +83,18 @@ def create(
     from hfpc.submit.vertex_submission import VertexSubmission
 
     timing = Timing(cron=cron, time_zone=time_zone, start=start, end=end, max_concurrent_runs=max_concurrent_runs)
+    google = {"project": project, "location": location, "network": network, "kms_key": kms_key, "label": labels}
+    own = {"host": host, "namespace": namespace, "existing_token_file": existing_token_file, "experiment": experiment}
+    kubeflow_cli.check_options(to, google | {"skip_preflight": skip_preflight}, own)
+    values = cli_values.parameters(params, settings)
+    if to == "kubeflow":
+        where = kubeflow_cli.address(host, namespace, existing_token_file)
+        run_as = {"pipeline_root": pipeline_root, "service_account": service_account, "experiment": experiment}
+        ready = kubeflow_cli.prepare(pipeline, values, profile, None if cache else False, **run_as)
+        return kubeflow_cli.schedule(where, name, ready, timing)
     submission = prepare.prepare(
         pipeline,
-        cli_values.parameters(params, settings),
+        values,
         VertexSubmission(
             name="",
             spec={},
@@ -96,45 +119,87 @@ def create(
     state = f"time zone {timing.time_zone}{default}, {made.state.lower()}"
     print(f"{change}: {made.display_name}, {timing.cron}, {state}")
     print(made.console)
+    return None
 
 
 @app.command("list")
-def list_(project: Project = "", location: Location = "", as_json: Json = False) -> None:
+def list_(
+    project: Project = "",
+    location: Location = "",
+    to: kubeflow_cli.To = "vertex",
+    host: kubeflow_cli.Host = "",
+    namespace: kubeflow_cli.Namespace = "",
+    existing_token_file: kubeflow_cli.TokenFile = "",
+    existing_token: kubeflow_cli.Token = "",
+    as_json: Json = False,
+) -> None:
     """List the schedules."""
-    found = _schedules(project, location).all()
+    found = _schedules(to, project, location, host, namespace, existing_token_file).all()
     if as_json:
         print(json.dumps([dataclasses.asdict(each) for each in found], indent=2))
         return
     for each in found:
-        print(
-            f"{each.display_name}: {each.cron}, {each.state.lower()}" + f", next {each.next_run}" * bool(each.next_run)
-        )
+        following = getattr(each, "next_run", "")  # Kubeflow does not tell
+        print(f"{each.display_name}: {each.cron}, {each.state.lower()}" + f", next {following}" * bool(following))
     if not found:
         print("no schedules")
 
 
 @app.command()
-def pause(name: Name, project: Project = "", location: Location = "") -> None:
+def pause(
+    name: Name,
+    project: Project = "",
+    location: Location = "",
+    to: kubeflow_cli.To = "vertex",
+    host: kubeflow_cli.Host = "",
+    namespace: kubeflow_cli.Namespace = "",
+    existing_token_file: kubeflow_cli.TokenFile = "",
+    existing_token: kubeflow_cli.Token = "",
+) -> None:
     """Let no further run of a schedule start."""
-    _schedules(project, location).pause(name)
+    _schedules(to, project, location, host, namespace, existing_token_file).pause(name)
     print(f"paused: {name}")
 
 
 @app.command()
-def resume(name: Name, project: Project = "", location: Location = "") -> None:
+def resume(
+    name: Name,
+    project: Project = "",
+    location: Location = "",
+    to: kubeflow_cli.To = "vertex",
+    host: kubeflow_cli.Host = "",
+    namespace: kubeflow_cli.Namespace = "",
+    existing_token_file: kubeflow_cli.TokenFile = "",
+    existing_token: kubeflow_cli.Token = "",
+) -> None:
     """Let the runs of a schedule start again."""
-    _schedules(project, location).resume(name)
+    _schedules(to, project, location, host, namespace, existing_token_file).resume(name)
     print(f"resumed: {name}")
 
 
 @app.command()
-def delete(name: Name, project: Project = "", location: Location = "") -> None:
+def delete(
+    name: Name,
+    project: Project = "",
+    location: Location = "",
+    to: kubeflow_cli.To = "vertex",
+    host: kubeflow_cli.Host = "",
+    namespace: kubeflow_cli.Namespace = "",
+    existing_token_file: kubeflow_cli.TokenFile = "",
+    existing_token: kubeflow_cli.Token = "",
+) -> None:
     """Delete a schedule; its runs stay."""
-    _schedules(project, location).delete(name)
+    _schedules(to, project, location, host, namespace, existing_token_file).delete(name)
     print(f"deleted: {name}")
 
 
-def _schedules(project: str, location: str) -> "Schedules":
+def _schedules(
+    to: str, project: str, location: str, host: str, namespace: str, existing_token_file: str
+) -> "Schedules | RecurringRuns":
+    own = {"host": host, "namespace": namespace, "existing_token_file": existing_token_file}
+    kubeflow_cli.check_options(to, {"project": project, "location": location}, own)
+    if to == "kubeflow":
+        return kubeflow_cli.recurring_runs(kubeflow_cli.address(host, namespace, existing_token_file))
     from hfpc import google_cloud
     from hfpc.submit.prepare import location_of
     from hfpc.submit.schedule import Schedules

@@ -84,6 +84,26 @@ class Timing:
         return found if found.tzinfo else found.replace(tzinfo=ZoneInfo(self.time_zone))
 
 
+def with_sunday_as_0(weekdays: str) -> str:
+    """The same days of the week where 7 means nothing, e.g. "0,5,6" for "5-7".
+
+    Args:
+        weekdays: Last field of a valid cron.
+    """
+    names = _FIELDS[-1][-1]
+    days: set[int] = set()
+    for part in weekdays.lower().split(","):
+        found = _PART.fullmatch(part)
+        assert found
+        first, last = (int(names.get(end, end)) if end else None for end in (found["first"], found["last"]))
+        if first is None:
+            first, last = 0, 6
+        elif last is None:
+            last = max(first, 6) if found["step"] else first
+        days |= {day % 7 for day in range(first, last + 1, int(found["step"] or 1))}
+    return ",".join(map(str, sorted(days)))
+
+
 def _apart(cron: str) -> tuple[str, str]:
     """Time zone ("" for none) and fields of a cron expression, as Vertex AI and Cloud Scheduler spell it."""
     found = re.fullmatch(r"(?:CRON_)?TZ=(\S+)\s+(.*)", cron.strip())

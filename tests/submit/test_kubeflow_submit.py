@@ -88,6 +88,7 @@ def test_the_same_submission_again_starts_nothing_and_another_is_refused(kubeflo
     assert len(kubeflow.runs) == 1
 
 
+@pytest.mark.slow
 def test_whichever_call_goes_wrong_there_is_one_of_each(kubeflow, capsys):
     before = kubeflow.faults.injected
     for index, method in enumerate(CALLS):
