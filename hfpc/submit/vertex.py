@@ -20,10 +20,12 @@ from hfpc.submit.vertex_submission import VertexSubmission
 FINGERPRINT_LABEL = "hfpc-submission"
 """Label of a run with the digest of all that was submitted: it tells the run from another with the same id."""
 
+TIMEOUT = 60.0
+"""Seconds for one answer, as the client's own default is to wait for ever; a spec may have megabytes."""
+
 _TRIES = 5
 _FIRST_PAUSE = 0.5  # seconds; doubled after each try
-_MOST_LOST_POLLS = 60  # ten minutes at the usual interval
-_TIMEOUT = 60.0  # seconds for one answer; a spec may have megabytes
+_MOST_LOST_POLLS = 60  # ten minutes at the usual interval where a look fails at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +66,12 @@ def pipeline_job(submission: VertexSubmission) -> dict[str, Any]:
     return job
 
 
-def submit(submission: VertexSubmission) -> Submitted:
+def submit(submission: VertexSubmission, timeout: float = TIMEOUT) -> Submitted:
     """Starts a run. However often it is called, or an answer is lost, there is one run with this id.
 
     Args:
         submission: What to submit.
+        timeout: Seconds for one answer.
 
     Returns:
         The run; also where it was submitted before with just the same content.
@@ -92,7 +95,7 @@ def submit(submission: VertexSubmission) -> Submitted:
     def create() -> bool:
         request = {"parent": _parent(submission), "pipeline_job": job, "pipeline_job_id": submission.job_id}
         try:
-            client.create_pipeline_job(request=request, timeout=_TIMEOUT)
+            client.create_pipeline_job(request=request, timeout=timeout)
         except Conflict:
             return False
         return True
@@ -100,14 +103,18 @@ def submit(submission: VertexSubmission) -> Submitted:
     is_new = retried(f"submitting run {submission.job_id}", create)
     if not is_new:
         # Either an earlier try whose answer was lost, or somebody else's run.
-        found = retried(f"reading run {submission.job_id}", lambda: client.get_pipeline_job(name=name))
+        found = retried(f"reading run {submission.job_id}", lambda: client.get_pipeline_job(name=name, timeout=timeout))
         if dict(found.labels).get(FINGERPRINT_LABEL) != fingerprint:
             raise ArgumentError("job_id", submission.job_id, "another run has this id; give another, or leave it out")
     return Submitted(name=name, console=console_link(name), is_new=is_new)
 
 
-def find(submission: VertexSubmission) -> Submitted | None:
+def find(submission: VertexSubmission, timeout: float = TIMEOUT) -> Submitted | None:
     """The run that this very submission started before, or None.
+
+    Args:
+        submission: What is to be submitted.
+        timeout: Seconds for one answer.
 
     Raises:
         HfpcError: Vertex AI does not answer.
@@ -119,7 +126,7 @@ def find(submission: VertexSubmission) -> Submitted | None:
 
     def get() -> Any:
         try:
-            return client.get_pipeline_job(name=name)
+            return client.get_pipeline_job(name=name, timeout=timeout)
         except NotFound:
             return None
 
@@ -129,13 +136,14 @@ def find(submission: VertexSubmission) -> Submitted | None:
     return Submitted(name=name, console=console_link(name), is_new=False)
 
 
-def watch(submitted: Submitted, location: str, every: float) -> Iterator[VertexRun]:
+def watch(submitted: Submitted, location: str, every: float, timeout: float = TIMEOUT) -> Iterator[VertexRun]:
     """The run as it goes on, until it has ended. A look that gets no answer is left out.
 
     Args:
         submitted: The run.
         location: Its region.
         every: Seconds between two looks.
+        timeout: Seconds for one answer.
 
     Raises:
         HfpcError: Vertex AI no longer knows the run, refuses to tell, or does not answer for long; the run goes on.
@@ -145,7 +153,7 @@ def watch(submitted: Submitted, location: str, every: float) -> Iterator[VertexR
     while True:
         try:
             with google_cloud.reaching(f"watching {submitted.console}"):
-                run = read_run(client.get_pipeline_job(name=submitted.name))
+                run = read_run(client.get_pipeline_job(name=submitted.name, timeout=timeout))
         except HfpcError as error:
             lost += 1
             if not google_cloud.may_pass(error.__cause__) or lost >= _MOST_LOST_POLLS:

@@ -4,9 +4,11 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["error", "timeout", "lost", "throttled"]
+Kind = Literal["error", "timeout", "lost", "throttled", "silent"]
 KINDS: tuple[Kind, ...] = ("error", "timeout", "lost")
 """What a sweep tries: refused and not done; neither done nor answered; done, but the answer does not arrive."""
+
+_LONGEST_SILENCE = 30.0  # seconds; a client that waits for so long has no deadline of its own
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Faults:
         self.injected = 0
         self._plans: list[_Plan] = []
         self._lock = threading.Lock()
+        self._cleared = threading.Event()
 
     def plan(self, index: int, kind: Kind, times: int = 1, method: str = "") -> None:
         """Lets call number `index` (from 0, counted from `clear`) and those after it go wrong, `times` in all.
@@ -45,10 +48,16 @@ class Faults:
         self._plans.append(_Plan(index, kind, method, times))
 
     def clear(self) -> None:
-        """Forgets calls and plans; `injected` goes on."""
+        """Forgets calls and plans, and ends every silence; `injected` goes on."""
         with self._lock:
             self.calls.clear()
             self._plans.clear()
+            self._cleared.set()
+            self._cleared = threading.Event()
+
+    def stay_silent(self) -> None:
+        """Waits until `clear` is called, or until a client with a deadline has surely given up."""
+        self._cleared.wait(_LONGEST_SILENCE)
 
     def next(self, method: str) -> Kind | None:
         """Counts a call of a method; returns how it shall go wrong, or None."""

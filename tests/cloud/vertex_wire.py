@@ -127,6 +127,9 @@ def call(api: Api, method: str, token: str, handle: Callable[[], Any]) -> Any:
     if fault == "timeout":
         time.sleep(SILENCE_SECONDS)
         raise VertexError("DEADLINE_EXCEEDED", "Deadline Exceeded")
+    if fault == "silent":  # unlike "timeout", which spares a sweep the client's own deadline
+        api.faults.stay_silent()
+        raise VertexError("FAILED_PRECONDITION", f"{method} was not given up, although nothing answered")
     response = handle()
     if fault == "lost":
         raise VertexError("UNAVAILABLE", "Socket closed")
@@ -253,6 +256,7 @@ def served(api: Api, certificate: Path, key: Path) -> Iterator[tuple[str, str]]:
             time.sleep(0.01)
         yield f"127.0.0.1:{grpc_port}", f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        api.faults.clear()  # ends the silence of calls that are not answered
         # Clients keep connections open and do not answer to their end, which TLS would wait for.
         rest_server.should_exit = rest_server.force_exit = True
         grpc_server.stop(None).wait()

@@ -7,6 +7,9 @@ from google.cloud import aiplatform_v1 as v1
 from typer.testing import CliRunner
 
 from hfpc.cli import app
+from hfpc.submit import prepare, vertex
+from hfpc.submit.experiment import add_run
+from hfpc.submit.vertex_submission import VertexSubmission
 from tests.cloud.google_fixtures import LOCATION, PROJECT
 
 PIPELINE = f"{Path(__file__).with_name('cloud_pipelines.py')}:toy_cloud"
@@ -43,6 +46,21 @@ def test_whichever_call_goes_wrong_the_run_is_in_it(google_cloud, kind):
     objects = google_cloud.vertex.objects
     assert list(objects[f"{CONTEXTS}/toy-1"].parent_contexts) == [f"{CONTEXTS}/tweets"]
     assert len([name for name in objects if name.startswith(CONTEXTS)]) == 2
+
+
+@pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)
+def test_calls_that_nothing_answers_are_given_up_and_made_again(google_cloud):
+    faults = google_cloud.vertex.faults
+    where = {"project": PROJECT, "location": LOCATION, "pipeline_root": "gs://artifacts/runs", "job_id": "toy-1"}
+    asked = VertexSubmission(name="", spec={}, parameters={}, experiment="tweets", **where)
+    submission = prepare.prepare(PIPELINE, {}, asked)
+    submitted = vertex.submit(submission)
+    methods = ("GetPipelineJob", "GetContext", "CreateContext", "AddContextChildren")
+    for method in methods:
+        faults.plan(0, "silent", method=method)
+    add_run(submission, submitted, timeout=3.0)
+    assert list(google_cloud.vertex.objects[f"{CONTEXTS}/toy-1"].parent_contexts) == [f"{CONTEXTS}/tweets"]
+    assert all(faults.calls.count(method) >= 2 for method in methods)
 
 
 def test_a_name_that_is_taken_or_cannot_be_one_is_refused(google_cloud):

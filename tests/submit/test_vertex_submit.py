@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from typer.testing import CliRunner
 
 from hfpc.cli import app
+from hfpc.submit import vertex
 from tests.cloud.google_fixtures import LOCATION, PROJECT
 
 pytest.importorskip("google.cloud.aiplatform_v1")
@@ -126,6 +127,19 @@ def test_waiting_shows_the_tasks_and_lost_answers_do_no_harm(google_cloud):
     lines = [line.split(" ", 1)[-1] for line in done.output.splitlines()]
     assert "learn: succeeded" in " ".join(lines) and lines[-1].startswith("https://console")
     assert done.output.splitlines()[-1].startswith("succeeded: ")
+
+
+@BOTH
+def test_a_look_that_nothing_answers_is_given_up_and_the_next_goes_on(google_cloud):
+    faults = google_cloud.vertex.faults
+    assert submit("--job-id", "toy-1").exit_code == 0
+    name = f"{PARENT}/pipelineJobs/toy-1"
+    submitted = vertex.Submitted(name=name, console=vertex.console_link(name), is_new=True)
+    faults.clear()
+    faults.plan(0, "silent", times=2, method="GetPipelineJob")
+    seen = [run.state for run in vertex.watch(submitted, LOCATION, every=0.01, timeout=3.0)]
+    assert seen == ["RUNNING", "SUCCEEDED"]
+    assert faults.calls == ["GetPipelineJob"] * 4
 
 
 @BOTH
