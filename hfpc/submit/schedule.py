@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from hfpc import google_cloud
-from hfpc.errors import ArgumentError, HfpcError
+from hfpc.errors import ArgumentError, EndpointError, HfpcError
+from hfpc.sinks.patience import Patience
+from hfpc.sinks.vertex_calls import Place
 from hfpc.submit.cron import Timing
-from hfpc.submit.vertex import FINGERPRINT_LABEL, pipeline_job, retried
+from hfpc.submit.vertex import FINGERPRINT_LABEL, pipeline_job
 from hfpc.submit.vertex_submission import VertexSubmission
 
 Change = Literal["created", "updated", "unchanged"]
 
-_CREATE_TRIES = 4
+PATIENCE = Patience(total=120.0, pause=2.0)
+"""How long the service is waited for: nothing that is asked of a schedule takes it minutes."""
+
 _ALWAYS_GIVEN = ("cron", "max_concurrent_run_count", "create_pipeline_job_request")
 
 
@@ -52,14 +57,15 @@ class Schedules:
     Args:
         project: Google Cloud project.
         location: Region, e.g. "us-central1".
+        patience: How long is waited; None takes `PATIENCE`.
 
     Raises:
         MissingExtraError: The extra `google` is not installed.
         ArgumentError: There are no credentials.
     """
 
-    def __init__(self, project: str, location: str) -> None:
-        self._parent = f"projects/{project}/locations/{location}"
+    def __init__(self, project: str, location: str, patience: Patience | None = None) -> None:
+        self._place = Place(project=project, location=location, patience=patience or PATIENCE)
         self._client = google_cloud.client("ScheduleServiceClient", location)
 
     def put(self, display_name: str, submission: VertexSubmission, timing: Timing) -> tuple[Schedule, Change]:
@@ -79,18 +85,18 @@ class Schedules:
         """
         check_display_name(display_name)
         wanted, fingerprint = self._wanted(display_name, submission, timing)
-        found = self._named(display_name)
-        if not found:
-            return self._create(display_name, wanted), "created"
-        [there] = self._only(display_name, found)
+        with google_cloud.reaching(f"creating schedule {display_name}"):
+            found = self._named(display_name)
+            there = found or self._created(display_name, wanted)
+        # What was there all the same, unlike what was just made, may be another's.
         if dict(there.create_pipeline_job_request.pipeline_job.labels).get(FINGERPRINT_LABEL) == fingerprint:
-            return _read(there), "unchanged"
+            return _read(there), "unchanged" if found else "created"
         _check_change(display_name, there, wanted)
         wanted.name = there.name
         times = [field for field in ("start_time", "end_time") if getattr(wanted, field)]
         request = {"schedule": wanted, "update_mask": {"paths": [*_ALWAYS_GIVEN, *times]}}
-        changed = retried(f"changing schedule {display_name}", lambda: self._client.update_schedule(request=request))
-        return _read(changed), "updated"
+        with google_cloud.reaching(f"changing schedule {display_name}"):
+            return _read(self._place.ask(self._client.update_schedule, request)), "updated"
 
     def all(self) -> list[Schedule]:
         """All schedules, the newest first.
@@ -98,7 +104,8 @@ class Schedules:
         Raises:
             HfpcError: Vertex AI does not answer.
         """
-        return [_read(each) for each in self._list("")]
+        with google_cloud.reaching("listing schedules"):
+            return [_read(each) for each in self._list("")]
 
     def pause(self, display_name: str) -> None:
         """Lets no further run start; those under way go on.
@@ -107,8 +114,8 @@ class Schedules:
             ArgumentError: There is no such schedule, or several.
             HfpcError: Vertex AI refuses or does not answer.
         """
-        name = self._existing(display_name)
-        retried(f"pausing schedule {display_name}", lambda: self._client.pause_schedule(name=name))
+        with google_cloud.reaching(f"pausing schedule {display_name}"):
+            self._turn(display_name, "PAUSED", self._client.pause_schedule, {})
 
     def resume(self, display_name: str) -> None:
         """Lets runs start again; those missed meanwhile are left out.
@@ -117,8 +124,8 @@ class Schedules:
             ArgumentError: There is no such schedule, or several.
             HfpcError: Vertex AI refuses or does not answer.
         """
-        request = {"name": self._existing(display_name), "catch_up": False}
-        retried(f"resuming schedule {display_name}", lambda: self._client.resume_schedule(request=request))
+        with google_cloud.reaching(f"resuming schedule {display_name}"):
+            self._turn(display_name, "ACTIVE", self._client.resume_schedule, {"catch_up": False})
 
     def delete(self, display_name: str) -> None:
         """Removes a schedule; its runs stay.
@@ -129,29 +136,45 @@ class Schedules:
         """
         from google.api_core.exceptions import NotFound
 
-        name = self._existing(display_name)
-
-        def delete() -> None:
+        with google_cloud.reaching(f"deleting schedule {display_name}"):
+            name = self._existing(display_name)
             try:
-                self._client.delete_schedule(name=name).result(timeout=120)
+                operation = self._place.ask(self._client.delete_schedule, {"name": name})
             except NotFound:  # an earlier try, whose answer was lost
                 return
-
-        retried(f"deleting schedule {display_name}", delete)
-
-    def _create(self, display_name: str, wanted: Any) -> Schedule:
-        """Creates it once: Vertex AI takes two of a name, so each further try first looks for the one before."""
-        for _ in range(_CREATE_TRIES - 1):
             try:
-                with google_cloud.reaching(f"creating schedule {display_name}"):
-                    return _read(self._client.create_schedule(parent=self._parent, schedule=wanted))
-            except HfpcError as error:
-                if not google_cloud.may_pass(error.__cause__):
-                    raise
-            if found := self._named(display_name):
-                return _read(found[0])
-        with google_cloud.reaching(f"creating schedule {display_name}"):
-            return _read(self._client.create_schedule(parent=self._parent, schedule=wanted))
+                self._place.wait(self._client, operation)
+            except EndpointError as error:
+                raise HfpcError(f"deleting schedule {display_name}: {error}") from error
+
+    def _created(self, display_name: str, wanted: Any) -> Any:
+        """Creates it once: Vertex AI takes two of a name, so a further try first looks for what the one before made."""
+
+        def make() -> Any:
+            request = {"parent": self._place.parent, "schedule": wanted}
+            return self._client.create_schedule(request=request, retry=None, timeout=self._place.patience.call)
+
+        return self._place.ensure(lambda: self._named(display_name), make)
+
+    def _turn(self, display_name: str, state: str, method: Callable[..., Any], request: dict[str, Any]) -> None:
+        """Brings a schedule into a state, which Vertex AI refuses where it has it already."""
+        from google.api_core.exceptions import BadRequest
+
+        name = self._existing(display_name)
+
+        def now() -> str:  # a list may be late
+            return str(self._place.ask(self._client.get_schedule, {"name": name}).state.name)
+
+        before = now()
+        if before == "COMPLETED":
+            raise ArgumentError("schedule", display_name, "it has ended: delete it, and create it with another end")
+        if before == state:
+            return
+        try:
+            self._place.ask(method, {"name": name, **request})
+        except BadRequest:
+            if now() != state:  # else an earlier try, whose answer was lost
+                raise
 
     def _wanted(self, display_name: str, submission: VertexSubmission, timing: Timing) -> tuple[Any, str]:
         """The schedule as a request has it, and the digest of all that was asked for."""
@@ -163,7 +186,7 @@ class Schedules:
             "displayName": display_name,
             "cron": timing.text,
             "maxConcurrentRunCount": str(timing.max_concurrent_runs),
-            "createPipelineJobRequest": {"parent": self._parent, "pipelineJob": job},
+            "createPipelineJobRequest": {"parent": self._place.parent, "pipelineJob": job},
         }
         for which in ("start", "end"):
             if moment := timing.moment(which):
@@ -176,25 +199,26 @@ class Schedules:
 
     def _existing(self, display_name: str) -> str:
         check_display_name(display_name)
-        found = self._named(display_name)
-        if not found:
-            known = ", ".join(each.display_name for each in self.all()) or "none"
+        there = self._named(display_name)
+        if there is None:
+            known = ", ".join(each.display_name for each in self._list("")) or "none"
             raise ArgumentError("schedule", display_name, f"there is no such schedule; there are {known}")
-        [there] = self._only(display_name, found)
         return str(there.name)
 
-    def _only(self, display_name: str, found: list[Any]) -> list[Any]:
+    def _named(self, display_name: str) -> Any:
+        """The schedule of a name; None where there is none."""
+        found = self._list(f'display_name="{display_name}"')
         if len(found) > 1:
             fix = f"{len(found)} schedules have this name: delete all but one in the console"
             raise ArgumentError("schedule", display_name, fix)
-        return found
-
-    def _named(self, display_name: str) -> list[Any]:
-        return self._list(f'display_name="{display_name}"')
+        return found[0] if found else None
 
     def _list(self, filter_: str) -> list[Any]:
-        request = {"parent": self._parent, "filter": filter_}
-        found: list[Any] = retried("listing schedules", lambda: list(self._client.list_schedules(request=request)))
+        def all_pages(**given: Any) -> list[Any]:
+            return list(self._client.list_schedules(**given))
+
+        request = {"parent": self._place.parent, "filter": filter_, "order_by": "create_time desc"}
+        found: list[Any] = self._place.ask(all_pages, request)
         return found
 
 

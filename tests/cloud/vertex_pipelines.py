@@ -92,7 +92,11 @@ class Pipelines(Metadata):
         return self.get(request.name, "Schedule")
 
     def ListSchedules(self, request: v1.ListSchedulesRequest) -> v1.ListSchedulesResponse:
-        schedules, token = page(self.listed(f"{request.parent}/schedules/", request.filter), request)
+        found = self.listed(f"{request.parent}/schedules/", request.filter)
+        if request.order_by not in ("", "create_time desc"):
+            raise VertexError("INVALID_ARGUMENT", f"this test Vertex AI does not know the order {request.order_by}")
+        # Without one the service promises none: the oldest first would be taken for the newest.
+        schedules, token = page(found if request.order_by else found[::-1], request)
         return v1.ListSchedulesResponse(schedules=schedules, next_page_token=token)
 
     def UpdateSchedule(self, request: v1.UpdateScheduleRequest) -> v1.Schedule:
@@ -109,17 +113,23 @@ class Pipelines(Metadata):
         return schedule
 
     def PauseSchedule(self, request: v1.PauseScheduleRequest) -> empty_pb2.Empty:
-        self.get(request.name, "Schedule").state = v1.Schedule.State.PAUSED
+        self._turn(request.name, v1.Schedule.State.ACTIVE, v1.Schedule.State.PAUSED)
         return empty_pb2.Empty()
 
     def ResumeSchedule(self, request: v1.ResumeScheduleRequest) -> empty_pb2.Empty:
-        self.get(request.name, "Schedule").state = v1.Schedule.State.ACTIVE
+        self._turn(request.name, v1.Schedule.State.PAUSED, v1.Schedule.State.ACTIVE)
         return empty_pb2.Empty()
 
     def DeleteSchedule(self, request: v1.DeleteScheduleRequest) -> operations_pb2.Operation:
         self.get(request.name, "Schedule")
         del self.objects[request.name]
         return self.operation(request.name.rpartition("/schedules/")[0], delete_metadata(), empty_pb2.Empty)
+
+    def _turn(self, name: str, before: v1.Schedule.State, after: v1.Schedule.State) -> None:
+        schedule = self.get(name, "Schedule")
+        if schedule.state != before:
+            raise VertexError("FAILED_PRECONDITION", f"Schedule {name} is {schedule.state.name}, not {before.name}.")
+        schedule.state = after
 
     def _go_on(self, job: v1.PipelineJob, state: str) -> None:
         """To the next state, with every task of the root in the state of its run."""

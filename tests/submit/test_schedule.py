@@ -1,5 +1,6 @@
 """`hfpc schedule` against a loopback Vertex AI."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,12 @@ from google.protobuf import json_format
 from typer.testing import CliRunner
 
 from hfpc.cli import app
+from hfpc.errors import HfpcError
+from hfpc.sinks.patience import Patience
+from hfpc.submit import prepare
+from hfpc.submit.cron import Timing
+from hfpc.submit.schedule import Schedules
+from hfpc.submit.vertex_submission import VertexSubmission
 from tests.cloud.google_fixtures import LOCATION, PROJECT
 
 pytest.importorskip("google.cloud.aiplatform_v1")
@@ -15,6 +22,7 @@ pytest.importorskip("google.cloud.aiplatform_v1")
 PIPELINE = f"{Path(__file__).with_name('cloud_pipelines.py')}:toy_cloud"
 BOTH = pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)
 WHERE = ["--project", PROJECT, "--location", LOCATION]
+IMPATIENT = Patience(call=60.0, total=60.0, pause=0.01, retry=0.01, settle=0.05)
 
 
 def schedule(*arguments):
@@ -71,23 +79,83 @@ def test_a_schedule_is_made_changed_paused_resumed_and_deleted(google_cloud):
     assert google_cloud.vertex.unknown_requests == []
 
 
+def put(cron="0 6 * * 1", **patience):
+    """Makes the schedule "weekly" what it is to be; what was done."""
+    where = {"project": PROJECT, "location": LOCATION, "pipeline_root": "gs://artifacts/runs", "job_id": ""}
+    submission = prepare.prepare(PIPELINE, {}, VertexSubmission(name="", spec={}, parameters={}, **where))
+    return impatient(**patience).put("weekly", submission, Timing(cron=cron))[1]
+
+
+def impatient(**patience):
+    return Schedules(PROJECT, LOCATION, dataclasses.replace(IMPATIENT, **patience))
+
+
 @BOTH
 @pytest.mark.parametrize("kind", ["error", "timeout", "lost"])
 def test_whichever_call_goes_wrong_there_is_one_schedule_and_then_none(google_cloud, kind):
     faults = google_cloud.vertex.faults
     for method in ("ListSchedules", "CreateSchedule"):
         faults.plan(0, kind, method=method)
-    assert create("--name", "weekly").output.startswith("created: weekly")
+    assert put() == "created"
     assert len(schedules(google_cloud)) == 1
     faults.plan(0, kind, method="UpdateSchedule")
-    assert create("--name", "weekly", cron="0 7 * * 1").output.startswith("updated: weekly")
+    assert put("0 7 * * 1") == "updated"
     for method in ("PauseSchedule", "ResumeSchedule", "DeleteSchedule"):
         faults.plan(0, kind, method=method)
-    for command in ("pause", "resume", "delete"):
-        done = schedule(command, "weekly")
-        assert done.exit_code == 0, done.output
+    # As after a call that was lost with its process: what is done already is done, and not refused.
+    for _ in range(2):
+        impatient().pause("weekly")
+        assert [each["state"] for each in schedules(google_cloud)] == ["PAUSED"]
+    for _ in range(2):
+        impatient().resume("weekly")
+        assert [each["state"] for each in schedules(google_cloud)] == ["ACTIVE"]
+    impatient().delete("weekly")
     assert schedules(google_cloud) == []
     assert all(faults.calls.count(f"{method}Schedule") == 2 for method in ("Update", "Pause", "Resume", "Delete"))
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_list_that_shows_late_what_a_lost_call_made_makes_no_second(google_cloud, lag):
+    google_cloud.vertex.lag = lag
+    google_cloud.vertex.faults.plan(0, "lost", method="CreateSchedule")
+    assert put(settle=10.0) == "created"
+    assert len(schedules(google_cloud)) == 1
+    assert google_cloud.vertex.faults.calls.count("CreateSchedule") == 1
+
+
+@BOTH
+@pytest.mark.parametrize("method", ["ListSchedules", "CreateSchedule", "PauseSchedule", "GetSchedule"])
+def test_a_call_that_nothing_answers_is_given_up_and_made_again(google_cloud, method):
+    faults = google_cloud.vertex.faults
+    faults.plan(0, "silent", method=method)
+    assert put(call=3.0) == "created"
+    impatient(call=3.0).pause("weekly")
+    assert [each["state"] for each in schedules(google_cloud)] == ["PAUSED"]
+    assert faults.injected and faults.calls.count(method) >= 2
+
+
+@BOTH
+def test_what_has_ended_is_not_resumed(google_cloud):
+    put()
+    [there] = [each for name, each in google_cloud.vertex.objects.items() if "/schedules/" in name]
+    there.state = "COMPLETED"
+    done = schedule("resume", "weekly")
+    assert done.exit_code == 1
+    assert done.output == "schedule='weekly': it has ended: delete it, and create it with another end\n"
+
+
+def test_a_deletion_that_does_not_end_is_one_readable_line(google_cloud):
+    put()
+    google_cloud.vertex.polls = 10**6
+    with pytest.raises(HfpcError, match=r"^deleting schedule weekly: .* was not done after 0.5 seconds$"):
+        impatient(total=0.5).delete("weekly")
+
+
+@BOTH
+def test_the_newest_schedule_is_listed_first(google_cloud):
+    for name in ("first", "second"):
+        assert create("--name", name).exit_code == 0
+    assert [line.partition(":")[0] for line in schedule("list").output.splitlines()] == ["second", "first"]
 
 
 def test_continuous_training_runs_on_the_machines_of_a_profile(google_cloud):
