@@ -8,6 +8,7 @@ import yaml
 
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit.find import definition
+from hfpc.submit.kubernetes import with_kubernetes
 from hfpc.submit.placement import place
 from hfpc.submit.profiles import Profile, find_profile
 
@@ -108,7 +109,7 @@ def _write(compilable: Any, path: Path, profile: Profile | None = None, target: 
     from kfp import compiler
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    if profile is None or not profile.machine_type:
+    if profile is None or (target == "vertex" and not profile.machine_type):
         compiler.Compiler().compile(compilable, str(path))
         return
     from google.protobuf import json_format  # type: ignore[import-untyped]
@@ -116,21 +117,9 @@ def _write(compilable: Any, path: Path, profile: Profile | None = None, target: 
     from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 
     placed = place(json_format.MessageToDict(compilable.pipeline_spec), profile, target)
-    platforms = type(compilable.platform_spec)()
-    platforms.CopyFrom(compilable.platform_spec)
-    if placed.executors:
-        own = json_format.MessageToDict(platforms)
-        json_format.ParseDict(_with_executors(own, placed.executors), platforms)
-    spec = json_format.ParseDict(placed.spec, PipelineSpec())
-    write_pipeline_spec_to_file(spec, compilable.description, platforms, str(path))
-
-
-def _with_executors(platforms: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """A platform spec with more settings for Kubernetes; what the pipeline says of an executor is kept."""
-    kubernetes = platforms.setdefault("platforms", {}).setdefault("kubernetes", {})
-    executors = kubernetes.setdefault("deploymentSpec", {}).setdefault("executors", {})
-    for label, setting in settings.items():
-        mounts = [*executors.get(label, {}).get("emptyDirMounts", []), *setting["emptyDirMounts"]]
-        paths = {mount["mountPath"]: mount for mount in reversed(mounts)}  # the pipeline's own goes first
-        executors[label] = {**executors.get(label, {}), "emptyDirMounts": list(paths.values())}
-    return platforms
+    spec, platforms = placed.spec, json_format.MessageToDict(compilable.platform_spec)
+    if target == "kubeflow":
+        spec, platforms = with_kubernetes(spec, platforms, profile, placed.executors)
+    whole = json_format.ParseDict(spec, PipelineSpec())
+    document = json_format.ParseDict(platforms, type(compilable.platform_spec)())
+    write_pipeline_spec_to_file(whole, compilable.description, document, str(path))

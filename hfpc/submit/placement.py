@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hfpc import images
 from hfpc.errors import ArgumentError
 from hfpc.submit.custom_job import as_custom_job
 from hfpc.submit.graph import Spec
+from hfpc.submit.kubernetes import cluster
 from hfpc.submit.profiles import Profile
 
 _FUNCTION = "finetune"
@@ -22,11 +23,11 @@ class Placed:
 
     Attributes:
         spec: The pipeline spec.
-        executors: Name of an executor to its settings for Kubernetes; empty for Vertex AI.
+        executors: Names of the executors that were placed.
     """
 
     spec: Spec
-    executors: dict[str, Any] = field(default_factory=dict)
+    executors: tuple[str, ...] = ()
 
 
 def place(spec: Spec, profile: Profile, target: str) -> Placed:
@@ -43,14 +44,14 @@ def place(spec: Spec, profile: Profile, target: str) -> Placed:
     """
     if not profile.machine_type:
         return Placed(spec=spec)
-    if target == "kubeflow" and (profile.nodes > 1 or profile.tpu_topology or profile.spot):
-        fix = "for kubeflow it is one node with GPUs: several nodes, TPUs and spot machines run on Vertex AI only"
+    if target == "kubeflow" and (profile.nodes > 1 or profile.tpu_topology):
+        fix = "for kubeflow it is one node with GPUs: this one is for Vertex AI"
         raise ArgumentError("profile", profile.name, fix)
     placed = copy.deepcopy(spec)
     names = list(_finetune_components(placed))
     if not names:
         raise ArgumentError("profile", profile.name, "the pipeline has no step finetune, which a profile is for")
-    executors = {}
+    executors = []
     for name in names:
         _ask_for_processes(placed, name, profile)
         label = placed["components"][name]["executorLabel"]
@@ -59,14 +60,14 @@ def place(spec: Spec, profile: Profile, target: str) -> Placed:
         container.pop("resources", None)
         own = [each for each in container.get("env", []) if each["name"] != _DEVICE_VARIABLE]
         container["env"] = [*own, {"name": _DEVICE_VARIABLE, "value": _DEVICES[profile.image]}]
+        executors.append(label)
         if target == "kubeflow":
-            container["resources"] = _resources("nvidia.com/gpu", profile.devices)
-            executors[label] = {"emptyDirMounts": [_shared_memory(profile)]}
+            container["resources"] = _resources(cluster().gpu_resource, profile.devices)
         elif profile.is_custom_job:
             as_custom_job(placed, name, profile)
         else:
             container["resources"] = _resources(profile.accelerator, profile.devices) | _limits(profile)
-    return Placed(spec=placed, executors=executors)
+    return Placed(spec=placed, executors=tuple(executors))
 
 
 def _finetune_components(spec: Spec) -> Iterator[str]:
@@ -111,9 +112,3 @@ def _limits(profile: Profile) -> dict[str, Any]:
         "resourceCpuLimit": str(profile.cpus),
         "resourceMemoryLimit": f"{profile.memory}G",
     }
-
-
-def _shared_memory(profile: Profile) -> dict[str, str]:
-    """A mount in the form that kfp-kubernetes writes."""
-    size = f"{profile.shared_memory}Gi"
-    return {"volumeName": "shared-memory", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": size}  # noqa: S108

@@ -4,7 +4,7 @@ A profile is about the step `finetune` only: the others prepare, measure and dep
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hfpc.errors import ArgumentError
@@ -31,6 +31,7 @@ class Profile:
         device_memory: Memory of an accelerator in GB.
         nodes: Machines that train together.
         tpu_topology: Shape of the slice, e.g. "1x1"; "" where there is no TPU.
+        gpu_product: Value of the label that NVIDIA's GPU operator gives to Kubernetes nodes with this GPU; "" for none.
         shared_memory: Size of `/dev/shm` in GB on Kubernetes, where 64 MB are the default and too little for
             NCCL and for loaders with workers. Vertex AI has no setting for it.
         boot_disk_type: Type of the boot disk; "" is Vertex AI's default. Boot disk and type go to custom jobs
@@ -50,6 +51,7 @@ class Profile:
     device_memory: int = 0
     nodes: int = 1
     tpu_topology: str = ""
+    gpu_product: str = ""
     shared_memory: int = 0
     boot_disk_type: str = "pd-ssd"
     boot_disk: int = 100
@@ -66,6 +68,47 @@ class Profile:
         """Whether it needs a Vertex AI custom job, because the settings of a task cannot say it."""
         large = self.cpus > _MOST_TASK_CPUS or self.memory > _MOST_TASK_MEMORY
         return self.nodes > 1 or bool(self.tpu_topology) or self.spot or large
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """What a Kubernetes cluster calls the things that profiles need. `hfpc.submit.kubernetes` reads one from a file.
+
+    Attributes:
+        gpu_resource: Resource that a pod asks for to get GPUs.
+        gpu_label: Label of nodes that says which GPU they have; `gpu_product` of a profile is its value.
+        node_selectors: Name of a profile to the labels of the nodes for it, in place of the two above.
+        tolerations: Taints that pods with GPUs put up with: key, operator, value and effect as Kubernetes has them.
+        spot_labels: Labels of spot machines, of which a node has one; a pod for them puts up with taints of that name.
+        spot_retries: How often a step on spot machines is started again.
+        secrets: Environment variable to `SECRET/KEY`. A secret that is not there leaves the variable out.
+        image_pull_secrets: Secrets to pull our images with.
+        cache_claim: PersistentVolumeClaim that keeps what is downloaded from the Hub, as `HF_HOME`; "" for none. Steps
+            that run at once on several nodes need one that several nodes may write to.
+    """
+
+    gpu_resource: str = "nvidia.com/gpu"
+    gpu_label: str = "nvidia.com/gpu.product"
+    node_selectors: dict[str, dict[str, str]] = field(default_factory=dict)
+    tolerations: tuple[dict[str, str], ...] = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
+    spot_labels: dict[str, str] = field(
+        default_factory=lambda: {
+            "cloud.google.com/gke-spot": "true",
+            "eks.amazonaws.com/capacityType": "SPOT",
+            "karpenter.sh/capacity-type": "spot",
+            "kubernetes.azure.com/scalesetpriority": "spot",
+        }
+    )
+    spot_retries: int = 5
+    secrets: dict[str, str] = field(
+        default_factory=lambda: {
+            "HF_TOKEN": "huggingface/HF_TOKEN",
+            "AWS_ACCESS_KEY_ID": "aws/AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY": "aws/AWS_SECRET_ACCESS_KEY",
+        }
+    )
+    image_pull_secrets: tuple[str, ...] = ()
+    cache_claim: str = ""
 
 
 def find_profile(name: str) -> Profile:
@@ -108,6 +151,7 @@ PROFILES = (
         cpus=8,
         memory=30,
         accelerator="NVIDIA_TESLA_T4",
+        gpu_product="Tesla-T4",
         devices=1,
         device_memory=16,
         shared_memory=8,
@@ -120,6 +164,7 @@ PROFILES = (
         cpus=8,
         memory=32,
         accelerator="NVIDIA_L4",
+        gpu_product="NVIDIA-L4",
         devices=1,
         device_memory=24,
         shared_memory=8,
@@ -132,6 +177,7 @@ PROFILES = (
         cpus=48,
         memory=340,
         accelerator="NVIDIA_TESLA_A100",
+        gpu_product="NVIDIA-A100-SXM4-40GB",
         devices=4,
         device_memory=40,
         shared_memory=64,
@@ -145,6 +191,7 @@ PROFILES = (
         cpus=208,
         memory=1872,
         accelerator="NVIDIA_H100_80GB",
+        gpu_product="NVIDIA-H100-80GB-HBM3",
         devices=8,
         device_memory=80,
         shared_memory=256,
@@ -158,6 +205,7 @@ PROFILES = (
         cpus=208,
         memory=1872,
         accelerator="NVIDIA_H100_80GB",
+        gpu_product="NVIDIA-H100-80GB-HBM3",
         devices=8,
         device_memory=80,
         nodes=2,

@@ -1,6 +1,6 @@
 """Pipelines that a user may write, for tests of profiles."""
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from hfpc.components import finetune, load_dataset, preprocess
 
@@ -23,3 +23,13 @@ def on_four():
 @dsl.pipeline(name="no-training")
 def no_training():
     load_dataset(source="sample:tweets")
+
+
+@dsl.pipeline(name="with-settings")
+def with_settings():
+    data = load_dataset(source="sample:tweets")
+    tokens = preprocess(dataset=data.outputs["dataset"], base_model="sample:minilm").outputs["tokenized"]
+    training = finetune(tokenized=tokens).set_retry(1)
+    kubernetes.use_secret_as_env(training, "mine", {"key": "HF_TOKEN"})
+    kubernetes.empty_dir_mount(training, "own", "/dev/shm", medium="Memory", size_limit="1Gi")
+    kubernetes.add_node_selector(training, "nvidia.com/gpu.product", "NVIDIA-L40S")

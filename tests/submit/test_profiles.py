@@ -149,7 +149,7 @@ def test_on_kubeflow_gpus_and_shared_memory_are_asked_for(tmp_path):
     assert (mount["mountPath"], mount["medium"], mount["sizeLimit"]) == ("/dev/shm", "Memory", "64Gi")
 
 
-@pytest.mark.parametrize("profile", ["gpu-h100x8x2", "tpu-v5e", "gpu-l4-spot"])
+@pytest.mark.parametrize("profile", ["gpu-h100x8x2", "tpu-v5e", "tpu-v5e-spot"])
 def test_what_kubeflow_cannot_do_is_refused(tmp_path, profile):
     with pytest.raises(ArgumentError, match=f"profile='{profile}': for kubeflow it is one node with GPUs"):
         compile_pipeline("finetune_local", "kubeflow", tmp_path / "x.yaml", profile)
