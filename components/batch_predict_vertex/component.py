@@ -29,9 +29,9 @@ def batch_predict_vertex(
 ):
     """Predicts every line of a file with a registered model, on machines that Vertex AI starts for it.
 
-    Run again, it waits for the job that it started, or takes what that made, as long as model, source and
-    destination are the same and the source's files were not changed. Fails when no line could be
-    predicted, and names the first errors.
+    Run again, it waits for the job that it started, or takes what that made, as long as model, source,
+    destination, parameters and batch_size are the same and the source's files were not changed. Fails
+    when no line could be predicted, and names the first errors.
 
     Args:
         registered: A model from `register_vertex_model`.
@@ -43,7 +43,8 @@ def batch_predict_vertex(
         accelerator_count: Accelerators a replica.
         replicas: Replicas that work from the start.
         max_replicas: Most replicas that Vertex AI may start.
-        batch_size: Lines in each request to a replica, at most 256.
+        batch_size: Lines in each request to a replica, at most 256; one that is refused takes the others of
+            its request along.
         service_account: Account that the container runs as; empty for Vertex AI's own.
         parameters: Parameters of the task, e.g. `{"top_k": 1}`.
         labels: Labels of the job.

@@ -22,6 +22,7 @@ JOB_LABEL = "hfpc-batch"
 _MOST_INSTANCES = 256  # that our server takes in a request
 _SHOWN_ERRORS = 3
 _ERROR_BYTES = 1 << 16
+_ERROR_LENGTH = 300
 _DONE = ("JOB_STATE_SUCCEEDED", "JOB_STATE_PARTIALLY_SUCCEEDED")
 _UNDONE = ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED")
 _log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ class BatchPredictVertexConfig:
         accelerator_count: Accelerators a replica.
         replicas: Replicas that work at once from the start.
         max_replicas: Most replicas that Vertex AI may start.
-        batch_size: Lines in each request to a replica. The default is Vertex AI's own; 256 is what our server takes.
+        batch_size: Lines in each request to a replica. A line that is refused takes its whole request along. The
+            default is Vertex AI's own; 256 is what our server takes.
         service_account: E-mail address of the account that the container runs as; "" for Vertex AI's own.
         parameters: Parameters of the task, e.g. `{"top_k": 1}`.
         labels: Labels beside our own.
@@ -91,7 +93,7 @@ class VertexBatch:
     Attributes:
         resource: Resource name of the job.
         uri: Folder with its predictions, `gs://…`.
-        metrics: `rows` that were predicted, and `rows_failed`.
+        metrics: `rows` that were predicted, and `rows_failed`, which were not, whether Vertex AI tried or gave up.
     """
 
     resource: str
@@ -107,8 +109,8 @@ class VertexBatch:
 def batch_predict(model: str, config: BatchPredictVertexConfig, patience: Patience | None = None) -> VertexBatch:
     """Predicts every line of a source with a registered model, and waits for it.
 
-    The same model, source and destination are the same job, as long as the source's files stay what they are: a
-    step that is run again waits for the job that it started, or takes what that made.
+    The same model, source, destination, parameters and batch size are the same job, as long as the source's files
+    stay what they are: a step that is run again waits for the job that it started, or takes what that made.
 
     Args:
         model: Resource name of a registered model with its version, from `register`.
@@ -127,7 +129,7 @@ def batch_predict(model: str, config: BatchPredictVertexConfig, patience: Patien
         name = f"{version.name}@{version.version_id}"
         job = _ensure_job(place, _job(name, version.display_name, config, files))
         job = _wait(place, job, config.timeout_hours)
-    failed = job.completion_stats.failed_count
+    failed = _not_predicted(job.completion_stats)
     if job.state.name in _UNDONE:
         raise EndpointError(f"{job.name} ended as {job.state.name}: {_reasons(job)}")
     if failed:
@@ -152,7 +154,7 @@ def _files(source: str) -> list[list[str]]:
 
 
 def _job(model: str, name: str, config: BatchPredictVertexConfig, files: list[list[str]]) -> dict[str, Any]:
-    work = [model, config.source, files, config.destination.rstrip("/"), dict(config.parameters)]
+    work = [model, config.source, files, config.destination.rstrip("/"), dict(config.parameters), config.batch_size]
     key = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:40]
     job: dict[str, Any] = {
         "display_name": f"hfpc-{name}"[:128],
@@ -214,9 +216,14 @@ def _wait(place: Place, job: Any, hours: float) -> Any:
         if job.state.name in _DONE + _UNDONE:
             return job
         stats = job.completion_stats
-        reporter.total = stats.successful_count + stats.failed_count + stats.incomplete_count or None
+        reporter.total = stats.successful_count + _not_predicted(stats) or None
         reporter.update(stats.successful_count + stats.failed_count, job.state.name.removeprefix("JOB_STATE_").lower())
     raise EndpointError(f"{job.name} was not done after {hours:g} hours; it goes on, and this step run again finds it")
+
+
+def _not_predicted(stats: Any) -> int:
+    """Lines without a prediction: a job may give up on the rest, and counts those as -1 where it never knew them."""
+    return int(stats.failed_count + max(stats.incomplete_count, 0))
 
 
 def _reasons(job: Any) -> str:
@@ -234,17 +241,18 @@ def _line_errors(job: Any) -> list[str]:
     errors: list[str] = []
     with storage.reaching(folder, "destination"):
         store, path = storage.filesystem(folder, "destination")
-        for file in sorted(store.glob(f"{path}/*error*")):
-            for line in store.cat_file(file, start=0, end=_ERROR_BYTES).decode(errors="replace").splitlines():
-                errors += _line_error(line)
-                if len(errors) == _SHOWN_ERRORS:
-                    return errors
-    return errors
+        for name, file in sorted(store.glob(f"{path}/*error*", detail=True).items()):
+            if not file["size"]:  # as some of several are, and Cloud Storage refuses to read a part of nothing
+                continue
+            text = store.cat_file(name, start=0, end=_ERROR_BYTES).decode(errors="replace")
+            errors += [_line_error(line) for line in text.splitlines()[:_SHOWN_ERRORS]]
+    return errors[:_SHOWN_ERRORS]
 
 
-def _line_error(line: str) -> list[str]:
+def _line_error(line: str) -> str:
+    """What a line says: `{"instance": …, "error": {"message": …}}`, or as text `('message', lines that have it)`."""
     try:
-        error = json.loads(line)["error"]
-    except (ValueError, TypeError, KeyError):  # the last line may be cut off
-        return []
-    return [str(error.get("message", error) if isinstance(error, dict) else error)[:300]]
+        told = json.loads(line)["error"]["message"]
+    except (ValueError, TypeError, KeyError):
+        told = line
+    return str(told)[:_ERROR_LENGTH]

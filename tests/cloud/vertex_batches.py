@@ -2,20 +2,44 @@
 
 import json
 import os
+import re
+from collections import Counter
+from typing import Any
 
 import httpx
 from google.cloud import aiplatform_v1 as v1
 from google.longrunning import operations_pb2
-from google.protobuf import empty_pb2
+from google.protobuf import empty_pb2, json_format
 from google.rpc import status_pb2
 
 from tests.cloud.vertex_endpoints import Endpoints
 from tests.cloud.vertex_resources import check_names, check_parent, delete_metadata, now, page
 from tests.cloud.vertex_wire import VertexError
 
+_BATCH_SIZE = 64  # Vertex AI's own
+_REFUSED = (
+    "Post request fails. Cannot get predictions. Error: Exceeded retries: Non-OK result {} from server, retry=3, "
+    "elapsed=0.12s."
+)
+
 
 class Batches(Endpoints):
-    """JobService, as far as batch predictions from JSON lines to JSON lines go. A job is done when it is asked for."""
+    """JobService, as far as batch predictions from JSON lines to JSON lines go. A job is done when it is asked for.
+
+    Attributes:
+        most_failed: Lines that may fail before a job leaves the rest alone; None for any number.
+        numbered_files: Whether a job's files are what the API's reference says, `errors_0001.jsonl` with an `error` in
+            each line, in place of what the containers of custom models get: `prediction.errors_stats-…`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most_failed: int | None = None
+        self.numbered_files = False
+
+    def reset(self) -> None:
+        super().reset()
+        self.most_failed, self.numbered_files = None, False
 
     def CreateBatchPredictionJob(self, request: v1.CreateBatchPredictionJobRequest) -> v1.BatchPredictionJob:
         check_parent(request.parent)
@@ -55,29 +79,71 @@ class Batches(Endpoints):
         return self.operation(request.name.rpartition("/batchPredictionJobs/")[0], delete_metadata(), empty_pb2.Empty)
 
     def _run(self, job: v1.BatchPredictionJob) -> None:
-        """As Vertex AI: lines that the container refuses go to a file of errors; a job without any answer fails."""
-        address = self.containers.address(self.version(job.model))
-        answered, refused = [], []
-        for uri in job.input_config.gcs_source.uris:
-            for line in filter(None, read_object(uri).decode().splitlines()):
-                instance = json.loads(line)
-                answer = self.containers.client.post(address, json={"instances": [instance]})
-                if answer.is_success:
-                    row = {"instance": instance, "prediction": answer.json()["predictions"][0]}
-                    answered.append(json.dumps(row))
-                else:
-                    error = {"code": 3, "message": answer.text}
-                    refused.append(json.dumps({"instance": instance, "error": error}))
+        """As Vertex AI: a request that the container refuses fails with all its lines; a job without answers fails."""
+        model = self.version(job.model)
+        address = self.containers.address(model)
+        instances = [json.loads(line) for uri in job.input_config.gcs_source.uris for line in _lines(uri)]
+        given = {}
+        if "model_parameters" in job:
+            given["parameters"] = json_format.MessageToDict(v1.BatchPredictionJob.pb(job).model_parameters)
+        answered: list[dict[str, Any]] = []
+        refused: list[tuple[Any, str]] = []
+        size = job.manual_batch_tuning_parameters.batch_size or _BATCH_SIZE
+        for first in range(0, len(instances), size):
+            if self.most_failed is not None and len(refused) > self.most_failed:
+                break
+            batch = instances[first : first + size]
+            answer = self.containers.client.post(address, json={"instances": batch, **given})
+            if answer.is_success:
+                predictions = answer.json()["predictions"]
+                rows = zip(batch, predictions, strict=True)
+                answered += [{"instance": instance, "prediction": prediction} for instance, prediction in rows]
+            else:
+                refused += [(instance, f"{answer.status_code} ({answer.text})") for instance in batch]
         prefix = job.output_config.gcs_destination.output_uri_prefix.rstrip("/")
-        folder = f"{prefix}/prediction-{job.display_name}-{job.name.rpartition('/')[2]}"
-        write_object(f"{folder}/prediction.results-00000-of-00001", "\n".join(answered).encode())
-        write_object(f"{folder}/prediction.errors_stats-00000-of-00001", "\n".join(refused).encode())
+        made = job.create_time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{job.create_time.microsecond // 1000:03d}Z"
+        folder = f"{prefix}/prediction-{model.display_name}-{made}"
+        for name, lines in self._files(answered, refused).items():
+            write_object(f"{folder}/{name}", "".join(f"{line}\n" for line in lines).encode())
         job.output_info = v1.BatchPredictionJob.OutputInfo(gcs_output_directory=folder)
-        job.completion_stats = v1.CompletionStats(successful_count=len(answered), failed_count=len(refused))
+        job.completion_stats = v1.CompletionStats(
+            successful_count=len(answered),
+            failed_count=len(refused),
+            incomplete_count=len(instances) - len(answered) - len(refused),
+        )
         job.end_time = now()
-        job.state = v1.JobState.JOB_STATE_SUCCEEDED if answered else v1.JobState.JOB_STATE_FAILED
         if not answered:
+            job.state = v1.JobState.JOB_STATE_FAILED
             job.error = status_pb2.Status(code=9, message="All instances failed to run prediction.")
+        elif refused:
+            job.state = v1.JobState.JOB_STATE_PARTIALLY_SUCCEEDED
+        else:
+            job.state = v1.JobState.JOB_STATE_SUCCEEDED
+
+    def _files(self, answered: list[dict[str, Any]], refused: list[tuple[Any, str]]) -> dict[str, list[str]]:
+        """A job's files and their lines: as Vertex AI shards them, some are empty."""
+        results = [json.dumps(row) for row in answered]
+        if self.numbered_files:
+            errors = [{"instance": instance, "error": {"code": 3, "message": told}} for instance, told in refused]
+            return {"predictions_0001.jsonl": results, "errors_0001.jsonl": [json.dumps(each) for each in errors]}
+        counted = Counter(_REFUSED.format(told) for _, told in refused)
+        return {
+            "prediction.results-00000-of-00001": results,
+            "prediction.errors_stats-00000-of-00002": [],
+            "prediction.errors_stats-00001-of-00002": [repr(each) for each in counted.items()],
+        }
+
+
+def _lines(uri: str) -> list[str]:
+    """The lines of the file at a URI; of all files that match it where it has a `*`, which stands for no `/`."""
+    if "*" not in uri:
+        return list(filter(None, read_object(uri).decode().splitlines()))
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    path = f"/storage/v1/b/{bucket}/o"
+    answer = httpx.get(os.environ["STORAGE_EMULATOR_HOST"] + path, trust_env=False).raise_for_status()
+    wanted = re.compile("[^/]*".join(map(re.escape, name.split("*"))))
+    names = sorted(item["name"] for item in answer.json().get("items", []) if wanted.fullmatch(item["name"]))
+    return [line for found in names for line in _lines(f"gs://{bucket}/{found}")]
 
 
 def read_object(uri: str) -> bytes:

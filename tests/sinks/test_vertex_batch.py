@@ -43,7 +43,9 @@ def test_every_line_is_predicted_once(google_cloud, name):
     lines = read_object(f"{first.uri}/prediction.results-00000-of-00001").splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["instance"] for row in rows] == [TEXTS[0], {"inputs": TEXTS[1]}]
-    assert {item["label"] for item in rows[0]["prediction"]} <= {"negative", "positive"}
+    for row in rows:
+        (best,) = row["prediction"]  # without the parameters of the job it would be both labels
+        assert best["label"] in ("negative", "positive")
     job = google_cloud.vertex.objects[first.resource]
     assert job.labels["managed-by"] == "hfpc" and dict(job.model_parameters) == {"top_k": 1}
     assert batch_predict(name, config(parameters={"top_k": 1}), QUICK) == first
@@ -72,20 +74,46 @@ def test_predictions_that_somebody_removed_are_made_again(google_cloud, name):
     assert batch_predict(name, config(), QUICK).uri != first.uri
 
 
-def test_a_job_that_fails_tells_its_first_errors(google_cloud, name, caplog):
+def test_a_star_stands_for_several_files(google_cloud, name):
+    for number, text in enumerate(TEXTS):
+        write_source(text, uri=f"gs://registered/parts/{number}.jsonl")
+    write_source("another folder's", uri="gs://registered/parts/more/0.jsonl")
+    made = batch_predict(name, config(source="gs://registered/parts/*.jsonl"), QUICK)
+    lines = read_object(f"{made.uri}/prediction.results-00000-of-00001").splitlines()
+    assert [json.loads(line)["instance"] for line in lines] == TEXTS
+
+
+@pytest.mark.parametrize("numbered", [False, True], ids=["statistics", "numbered"])
+def test_a_job_that_fails_tells_its_first_errors(google_cloud, name, caplog, numbered):
+    google_cloud.vertex.numbered_files = numbered
     write_source(*({"neither": number} for number in range(9)))
     with pytest.raises(EndpointError, match=r"JOB_STATE_FAILED: All instances failed.*inputs") as caught:
         batch_predict(name, config(), QUICK)
-    assert "\n" not in str(caught.value) and str(caught.value).count("inputs") <= 3
+    assert "\n" not in str(caught.value) and 1 <= str(caught.value).count("400 (") <= 3
     write_source({"neither": 1}, *TEXTS)
-    assert batch_predict(name, config(), QUICK).metrics == {"rows": 2, "rows_failed": 1}
-    assert "1 lines were not predicted" in caplog.text
+    assert batch_predict(name, config(batch_size=1), QUICK).metrics == {"rows": 2, "rows_failed": 1}
+    assert "1 lines were not predicted" in caplog.text and "400 (" in caplog.text
     # What failed is tried again.
     write_source({"neither": 1})
     for _ in range(2):
         with pytest.raises(EndpointError):
             batch_predict(name, config(), QUICK)
     assert len(jobs(google_cloud)) == 4
+
+
+def test_a_line_that_is_refused_takes_along_what_was_asked_with_it(google_cloud, name):
+    write_source({"neither": 1}, *TEXTS)
+    assert batch_predict(name, config(batch_size=2), QUICK).metrics == {"rows": 1, "rows_failed": 2}
+    assert batch_predict(name, config(batch_size=1), QUICK).metrics == {"rows": 2, "rows_failed": 1}
+    with pytest.raises(EndpointError, match="All instances failed"):
+        batch_predict(name, config(batch_size=3), QUICK)
+
+
+def test_lines_that_were_not_even_tried_count_as_failed(google_cloud, name, caplog):
+    google_cloud.vertex.most_failed = 0
+    write_source(TEXTS[0], {"neither": 1}, TEXTS[1], TEXTS[1])
+    assert batch_predict(name, config(batch_size=1), QUICK).metrics == {"rows": 1, "rows_failed": 3}
+    assert "3 lines were not predicted" in caplog.text
 
 
 def test_a_job_that_takes_too_long_goes_on(google_cloud, name):
