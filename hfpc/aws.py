@@ -2,9 +2,10 @@
 
 Credentials are those of the environment, as every AWS client finds them: keys, a profile, the role of a Kubernetes
 service account (IRSA) or of the machine. Where `HFPC_AWS_ROLE_ARN` names a role, it is taken on with an identity
-token of the Google service account that the code runs as, so that a pipeline on Vertex AI needs no AWS keys. The
-role's trust policy names `accounts.google.com` as the provider and asks for `accounts.google.com:oaud` to be
-`sts.amazonaws.com` and `accounts.google.com:sub` to be the unique id of the service account.
+token of the Google service account that the code runs as, so that a pipeline on Vertex AI needs no AWS keys:
+`hfpc submit` hands the variable on to the steps of a pipeline that has some for SageMaker. The role's trust policy
+names `accounts.google.com` as the provider and asks for `accounts.google.com:oaud` to be `sts.amazonaws.com` and
+`accounts.google.com:sub` to be the unique id of the service account.
 """
 
 import os
