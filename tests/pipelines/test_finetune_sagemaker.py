@@ -4,23 +4,19 @@ Every mode is a run of the whole pipeline. What answers is this project's server
 model that the run put on S3.
 """
 
-import csv
 import json
 import time
 
 import pytest
 
-from hfpc import __version__, aws
+from hfpc import aws
 from hfpc.submit.local import run
-from tests.conftest import make_texts
 from tests.pipelines.model_container import started_when_asked
 
 boto3 = pytest.importorskip("boto3")
 pytestmark = pytest.mark.slow
 
 CANARY = "canary-secret-of-the-caller"
-REPOSITORY = "123456789012.dkr.ecr.us-east-1.amazonaws.com/hfpc"
-ROLE = "arn:aws:iam::123456789012:role/serving"
 TEXTS = ["i love this great day", "this is awful and sad"]
 MODES = {
     "realtime": {"instance_type": "ml.m5.large"},
@@ -39,35 +35,13 @@ def container(_amazon_server, tmp_path_factory):
 
 
 @pytest.fixture
-def account(amazon, container, monkeypatch):
+def account(amazon, container, our_image, monkeypatch):
     """An account with a bucket, and our image in its registry; the caller's secrets must go nowhere."""
-    monkeypatch.setenv("HFPC_IMAGE_REPOSITORY", REPOSITORY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
     monkeypatch.setenv("HF_TOKEN", CANARY)
     aws.client("s3").create_bucket(Bucket="models")
-    amazon.containers[f"{REPOSITORY}/hfpc-serving-cpu:{__version__}"] = container[1]
+    amazon.containers[our_image] = container[1]
     return amazon
-
-
-@pytest.fixture
-def parameters(tmp_path, base_model):
-    """Those of a small run that ends with a good model."""
-    with (tmp_path / "rows.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["text", "label"])
-        writer.writeheader()
-        writer.writerows(make_texts(600))
-    return {
-        "role": ROLE,
-        "staging_uri": "s3://models/staged",
-        "name": "tiny",
-        "source": str(tmp_path / "rows.csv"),
-        "base_model": str(base_model),
-        "epochs": 8,
-        "learning_rate": 5e-3,
-        "min_metrics": {"accuracy": 0.7},
-        "image": "hfpc",
-        "max_latency_ms": 60_000,
-    }
 
 
 def labels(responses):
@@ -99,8 +73,8 @@ def everything(service):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_was_trained_is_what_answers(account, home, parameters, mode, tmp_path):
-    done = run("finetune_sagemaker", {**parameters, "mode": mode, **MODES[mode]})
+def test_what_was_trained_is_what_answers(account, home, sagemaker_parameters, mode, tmp_path):
+    done = run("finetune_sagemaker", {**sagemaker_parameters, "mode": mode, **MODES[mode]})
     assert done.state == "succeeded", [(task.name, task.error) for task in done.tasks if task.error]
     tasks = {task.name: task for task in done.tasks}
     assert {task.state for task in tasks.values()} == {"succeeded"}
