@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hfpc import golden, manifest, registry, runs, tasks
@@ -58,8 +59,8 @@ def replay(url: str, model: Path) -> None:
 def test_every_step_of_the_demo_ran_in_a_container_without_a_network(done, home):
     assert {task.name: task.error for task in done.tasks if task.state != "succeeded"} == {}
     ran = {task.component for task in done.tasks}
-    assert {"load-dataset", "finetune", "evaluate", "register-local-model", "deploy-local", "test-endpoint"} <= ran
-    assert done.metrics["test-endpoint/requests"] == 50
+    assert {"load_dataset", "finetune", "evaluate", "register_local_model", "deploy_local", "test_endpoint"} <= ran
+    assert done.metrics["test_endpoint/requests"] == 50
     if os.getuid() == 0:  # what they wrote says who they were
         assert {path.stat().st_uid for path in (home / "registry").rglob("hfpc.json")} == {USER}
     assert docker("ps", "--all", "--quiet", f"--filter=label=hfpc.run={done.id}") == ""
@@ -77,7 +78,10 @@ def test_the_model_answers_from_a_container_as_it_did_when_it_was_made(model, se
 
 def test_sagemaker_starts_it_with_the_command_serve(model, serving):
     _, url = serving(model, "serve")
-    replay(f"{url}/invocations", model)
+    assert httpx.get(f"{url}/ping").status_code == 200
+    requests = golden.read(model)
+    answer = httpx.post(f"{url}/invocations", json={"inputs": [request["inputs"] for request in requests]})
+    assert golden.differences(tasks.get("text-classification"), requests, answer.json()) == []
 
 
 def test_any_other_user_can_serve(model, serving):
