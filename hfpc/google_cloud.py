@@ -6,6 +6,7 @@ endpoint, where gcloud's own variable `CLOUDSDK_API_ENDPOINT_OVERRIDES_<API>` na
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ TRANSPORT_VARIABLE = "HFPC_GOOGLE_TRANSPORT"
 """`grpc` (the default) or `rest`, for networks that let no gRPC through."""
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
+_PERMISSION = re.compile(r"\baiplatform\.(?!googleapis\b)\w+\.\w+")
 _LONGEST = 600  # characters of a service's own text
 
 
@@ -140,11 +142,12 @@ def may_pass(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def reaching(what: str) -> Iterator[None]:
+def reaching(what: str, service: str = "Vertex AI") -> Iterator[None]:
     """Raises HfpcError, in one line and with its cause, for what Google's clients raise in the block.
 
     Args:
         what: What is being done, e.g. "registering tweets".
+        service: The service that is asked.
     """
     try:
         yield
@@ -154,13 +157,14 @@ def reaching(what: str) -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in ("google", "grpc", "requests", "urllib3"):
             raise
         text = " ".join(str(getattr(error, "message", "") or error or type(error).__name__).split())[:_LONGEST]
-        raise HfpcError(f"Vertex AI failed at {what}: {text}{_advice(error)}") from error
+        raise HfpcError(f"{service} failed at {what}: {text}{_advice(error, text)}") from error
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, text: str) -> str:
     from google.api_core import exceptions
 
-    if isinstance(error, exceptions.Forbidden):
+    # A service that is switched off, or an account to act as, is refused in the same way.
+    if isinstance(error, exceptions.Forbidden) and _PERMISSION.search(text):
         return " (whoever calls needs the role roles/aiplatform.user)"
     if isinstance(error, exceptions.TooManyRequests):
         return " (wait, or ask for more quota)"

@@ -124,7 +124,7 @@ def _ask(verb: str, url: str, what: str, file: Path | None = None, tags: list[st
             raise from_http_status(answer.status_code, text)  # type: ignore[no-untyped-call]
         return answer
 
-    answer = retried(what, send)
+    answer = retried(what, send, "Artifact Registry")
     if answer.ok:
         return answer
     argument = "repository" if verb == "POST" else "pipeline"

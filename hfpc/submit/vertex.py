@@ -173,12 +173,13 @@ def console_link(name: str) -> str:
     return f"{page}/{location}/pipelines/runs/{job_id}?project={project}"
 
 
-def retried(what: str, ask: Callable[[], Any]) -> Any:
+def retried(what: str, ask: Callable[[], Any], service: str = "Vertex AI") -> Any:
     """What a request answers, asked again after an error that may pass. The request must bear being done twice.
 
     Args:
         what: What is being done, for the message.
         ask: Asks.
+        service: The service that is asked.
 
     Raises:
         HfpcError: It is refused, or failed at every try.
@@ -186,7 +187,7 @@ def retried(what: str, ask: Callable[[], Any]) -> Any:
     pause = _FIRST_PAUSE
     for last in (False,) * (_TRIES - 1) + (True,):
         try:
-            with google_cloud.reaching(what):
+            with google_cloud.reaching(what, service):
                 return ask()
         except HfpcError as error:
             if last or not google_cloud.may_pass(error.__cause__):

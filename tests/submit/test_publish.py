@@ -108,6 +108,14 @@ def test_what_the_registry_refuses_is_one_line_with_a_fix(registry):
         assert len(done.output.splitlines()) == 1
 
 
+def test_a_registry_that_stays_away_is_told_by_its_name(registry):
+    registry.faults.plan(0, "error", method="Upload", times=99)
+    done = publish()
+    assert done.exit_code == 1
+    [line] = done.output.splitlines()
+    assert line.startswith(f"Artifact Registry failed at publishing to {REPOSITORY}: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
