@@ -141,8 +141,11 @@ def submit(
     submitted = vertex.find(submission) if job_id else None
     if submitted is None:
         look_first(told, submission, skip_preflight)
-        if dry_run:
-            return _print_plan(submission, as_json)
+    elif dry_run:
+        _line(told, f"is submitted already: {submission.job_id}")
+    if dry_run:
+        return _print_plan(submission, as_json)
+    if submitted is None:
         submitted = vertex.submit(submission)
     _line(told, f"{'submitted' if submitted.is_new else 'is submitted already'}: {submission.job_id}")
     _line(told, submitted.console)

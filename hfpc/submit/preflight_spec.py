@@ -9,12 +9,11 @@ from hfpc.errors import ArgumentError
 from hfpc.submit.graph import Graph, Step
 from hfpc.submit.parameters import check, resolve
 from hfpc.submit.preflight_subject import Subject, ok, problem
-from hfpc.submit.vertex_submission import VertexSubmission
+from hfpc.submit.vertex_submission import MOST_LABELS, VertexSubmission
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _LABEL_KEY = re.compile(r"[^\W\d_][\w-]{0,62}")
 _LABEL_VALUE = re.compile(r"[\w-]{0,63}")
-_MOST_LABELS = 64
 _LOCAL_INPUTS = ("source", "base_model", "dataset", "model")
 
 
@@ -75,8 +74,8 @@ def labels(subject: Subject) -> Iterator[Finding]:
     if wrong:
         fix = "use lower case letters, digits, '-' and '_', at most 63 a key and a value, a letter first in a key"
         yield problem("labels", f"Google Cloud takes no label {', '.join(wrong)}", fix)
-    elif len(given) > _MOST_LABELS:
-        yield problem("labels", f"{len(given)} labels", f"give at most {_MOST_LABELS}")
+    elif len(given) > MOST_LABELS:
+        yield problem("labels", f"{len(given)} labels", f"give at most {MOST_LABELS}")
     elif given:
         yield ok("labels", f"{len(given)} valid")
 

@@ -18,7 +18,7 @@ from hfpc.submit.parameters import check, resolve
 from hfpc.submit.placement import place
 from hfpc.submit.profiles import find_profile
 from hfpc.submit.publish import download, is_template
-from hfpc.submit.vertex_submission import VertexSubmission
+from hfpc.submit.vertex_submission import MOST_LABELS, VertexSubmission
 
 LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
 ROOT_VARIABLE = "HFPC_PIPELINE_ROOT"
@@ -109,6 +109,8 @@ def check_options(submission: VertexSubmission) -> None:
         raise ArgumentError("pipeline_root", submission.pipeline_root, "give a folder of a bucket, gs://BUCKET/…")
     check_job_id(submission.job_id)
     check_experiment(submission.experiment)
+    if len(submission.labels) > MOST_LABELS:
+        raise ArgumentError("label", submission.labels, f"give at most {MOST_LABELS} labels")
     for key, value in submission.labels.items():
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
             fix = "give lower case letters, digits, '-' and '_', at most 63 a key and a value, a letter first in a key"

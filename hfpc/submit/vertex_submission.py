@@ -5,6 +5,9 @@ from typing import Any
 
 from hfpc.submit.graph import Spec
 
+MOST_LABELS = 63
+"""Labels of a run that a caller may give: Vertex AI takes 64, and one is our own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VertexSubmission:
@@ -22,7 +25,7 @@ class VertexSubmission:
             Compute Engine default.
         network: Full name of a peered VPC network; "" for none.
         kms_key: Full name of a Cloud KMS key that encrypts what Vertex AI keeps; "" for Google's.
-        labels: Labels of the run.
+        labels: Labels of the run, at most `MOST_LABELS`.
         caching: True or False for all tasks; None leaves it to each.
         template_uri: Address in Artifact Registry that the spec was downloaded from; "" for none.
         experiment: Name of a Vertex AI experiment that the run belongs to; "" for none.

@@ -212,6 +212,7 @@ PROBLEMS = {
     "network by id": (None, {"network": "projects/test/global/networks/inside"}, "its id test", "projectNumber"),
     "network not peered": (change(["resources", NETWORK, "peerings"], []), {}, "peered with nothing", "vpc-peerings"),
     "label": (None, {"labels": {"Team": "nlp", "step": "1"}}, "Team=nlp", "lower case"),
+    "labels": (None, {"labels": {f"key{number}": "x" for number in range(64)}}, "64 labels", "give at most 63"),
     "job id": (None, {"job_id": "Toy_2"}, "job id Toy_2", "lower case"),
     "job id taken": (None, {"job_id": "toy-1"}, "taken by a run in state PIPELINE_STATE_RUNNING", "another job id"),
 }

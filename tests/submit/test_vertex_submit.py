@@ -86,6 +86,12 @@ def test_a_compiled_file_is_submitted_as_it_is(google_cloud, tmp_path):
     assert found["a"]["pipelineSpec"] == found["b"]["pipelineSpec"]
 
 
+def test_as_many_labels_as_vertex_ai_takes_beside_our_own(google_cloud):
+    done = submit("--job-id", "toy-1", *(f"--label=key{number}=x" for number in range(63)))
+    assert done.exit_code == 0, done.output
+    assert len(jobs(google_cloud)["toy-1"]["labels"]) == 64
+
+
 @BOTH
 @pytest.mark.parametrize("kind", ["error", "timeout", "lost", "throttled"])
 def test_whatever_happens_to_the_call_there_is_one_run(google_cloud, kind):
@@ -179,6 +185,7 @@ def test_interrupted_while_waiting_it_says_that_the_run_goes_on(google_cloud):
         (["--set", "rows=many"], "rows='many': give a whole number"),
         (["--set", "row=1"], "did you mean rows?"),
         (["--label", "Team=x"], "label='Team=x'"),
+        ([f"--label=key{number}=x" for number in range(64)], "give at most 63 labels"),
         (["--job-id", "Toy"], "job_id='Toy'"),
         (["--location", "america"], "location='america'"),
         (["--pipeline-root", "s3://artifacts"], "pipeline_root='s3://artifacts'"),
@@ -196,6 +203,15 @@ def test_a_dry_run_lists_the_tasks_and_submits_nothing(google_cloud):
     done = submit("--dry-run")
     assert done.exit_code == 0 and done.output.splitlines() == ["prepare", "learn"]
     assert jobs(google_cloud) == {}
+
+
+def test_a_dry_run_of_what_is_submitted_already_neither_adds_nor_watches_it(google_cloud):
+    assert submit("--job-id", "toy-1").exit_code == 0
+    google_cloud.vertex.faults.clear()
+    done = submit("--job-id", "toy-1", "--dry-run", "--experiment", "tweets", "--wait")
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines() == ["is submitted already: toy-1", "prepare", "learn"]
+    assert google_cloud.vertex.faults.calls == ["GetPipelineJob"]
 
 
 def test_a_profile_s_custom_job_runs_as_the_run_does(google_cloud):
