@@ -102,6 +102,8 @@ def submit(
         print(json.dumps(plan, indent=2) if as_json else "\n".join(steps))
         return
     told = cli_values.console(stderr=as_json)
+    if kubeflow.loses_checkpoints(submission):
+        _line(told, "spot machines may be taken back: give checkpoint_uri=s3://…, or training starts anew then")
     server = Server(where)
     submitted = kubeflow.submit(server, submission)
     _line(told, f"{'submitted' if submitted.is_new else 'is submitted already'}: {submission.job_id}")

@@ -2,7 +2,8 @@
 
 Kubeflow gives its own id to whatever is created, so nothing but names tells whether a request whose answer was lost was
 done: a version is named by the digest of its content, and a run by an id of ours, with the digest of all that was
-submitted in its description. Two callers that submit the same id in the same instant could still start two runs.
+submitted in its description. What no client can exclude is a second run where two callers submit the same id in the
+same instant, or where Kubeflow does a request after its time limit was over and the next was sent.
 """
 
 import hashlib
@@ -20,8 +21,9 @@ from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit import compile as compiler
 from hfpc.submit.caching import with_caching
 from hfpc.submit.graph import Graph, Spec
-from hfpc.submit.kubeflow_client import TIMEOUT, RequestError, Server, named
+from hfpc.submit.kubeflow_client import RequestError, Server, named
 from hfpc.submit.kubeflow_run import KubeflowRun, read_run
+from hfpc.submit.kubernetes import on_spot_machines
 from hfpc.submit.parameters import check, resolve
 from hfpc.submit.prepare import check_job_id, new_job_id
 
@@ -30,7 +32,8 @@ DEFAULT_EXPERIMENT = "Default"
 
 _MARK = "hfpc-submission: "
 _LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"  # the generated methods have none for it
-_MOST_LOST_POLLS = 60  # ten minutes at the usual interval
+_MOST_LOST_POLLS = 60  # ten minutes at the usual interval where a look fails at once
+_LONGEST_LOST = 600.0  # seconds, where looks end at their time limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +152,7 @@ def submit(server: Server, submission: KubeflowSubmission) -> Submitted:
 
     def create() -> Any:
         request = {**job(submission, experiment_id, pipeline_id, version_id), **body}
-        return server.client.runs.run_service_create_run(run=request, _request_timeout=TIMEOUT)
+        return server.client.runs.run_service_create_run(run=request, _request_timeout=server.timeout)
 
     def find() -> Any:
         return _find(server, submission, experiment_id)
@@ -169,8 +172,8 @@ def upload(server: Server, submission: KubeflowSubmission) -> tuple[str, str]:
     own = {"namespace": server.namespace} if server.namespace else {}
 
     def create() -> Any:
-        body = {"display_name": submission.name, "name": submission.name, **own}
-        return client.pipelines.pipeline_service_create_pipeline(pipeline=body, _request_timeout=TIMEOUT)
+        body = {"display_name": submission.name, **own}
+        return client.pipelines.pipeline_service_create_pipeline(pipeline=body, _request_timeout=server.timeout)
 
     def find() -> Any:
         ask = client.pipelines.pipeline_service_list_pipelines
@@ -183,7 +186,7 @@ def upload(server: Server, submission: KubeflowSubmission) -> tuple[str, str]:
             file = Path(folder) / "pipeline.yaml"
             file.write_text(submission.package, "utf-8")
             return client.pipeline_uploads.upload_pipeline_version(
-                str(file), name=submission.version, pipelineid=pipeline.pipeline_id, _request_timeout=TIMEOUT
+                str(file), name=submission.version, pipelineid=pipeline.pipeline_id, _request_timeout=server.timeout
             )
 
     def find_version() -> Any:
@@ -205,7 +208,7 @@ def experiment(server: Server, name: str) -> str:
 
     def create() -> Any:
         body = {"display_name": name, **own}
-        return experiments.experiment_service_create_experiment(experiment=body, _request_timeout=TIMEOUT)
+        return experiments.experiment_service_create_experiment(experiment=body, _request_timeout=server.timeout)
 
     def find() -> Any:
         return _first(server, what, "experiments", experiments.experiment_service_list_experiments, name, **own)
@@ -229,6 +232,18 @@ def job(submission: KubeflowSubmission, experiment_id: str, pipeline_id: str, ve
     return content
 
 
+def loses_checkpoints(submission: KubeflowSubmission) -> bool:
+    """Whether a training on spot machines keeps its checkpoints on them, and so starts from the beginning again."""
+    _, *platforms = yaml.safe_load_all(submission.package)
+    own = on_spot_machines(platforms[0]) if platforms else set()
+    executors = [submission.spec["deploymentSpec"]["executors"][label] for label in own]
+    for step in submission.graph.steps:
+        uri = step.inputs.get("checkpoint_uri")
+        if step.executor in executors and uri and uri.known and not uri.value:
+            return True
+    return False
+
+
 def mark(fingerprint: str) -> str:
     """A description that tells what was submitted."""
     return f"{_MARK}{fingerprint}"
@@ -246,7 +261,8 @@ def watch(server: Server, submitted: Submitted, graph: Graph, every: float) -> I
     Raises:
         HfpcError: Kubeflow no longer knows the run, refuses to tell, or does not answer for long; the run goes on.
     """
-    runs, lost, logs = server.client.runs, 0, dict[str, str]()
+    runs, logs = server.client.runs, dict[str, str]()
+    lost, seen = 0, time.monotonic()
 
     def read_log(pod: str) -> str:
         if not logs.get(pod):
@@ -256,13 +272,13 @@ def watch(server: Server, submitted: Submitted, graph: Graph, every: float) -> I
     while True:
         try:
             with server.readable(f"watching {submitted.page}"):
-                answer = runs.run_service_get_run(submitted.run_id, _request_timeout=TIMEOUT)
+                answer = runs.run_service_get_run(submitted.run_id, _request_timeout=server.timeout)
         except RequestError as error:
             lost += 1
-            if not error.is_transient or lost >= _MOST_LOST_POLLS:
+            if not error.is_transient or lost >= _MOST_LOST_POLLS or time.monotonic() - seen > _LONGEST_LOST:
                 raise HfpcError(f"{error}; whatever became of the run, see its page") from error
         else:
-            lost = 0
+            lost, seen = 0, time.monotonic()
             run = read_run(answer, graph, read_log)
             yield run
             if run.has_ended:
@@ -291,7 +307,7 @@ def _log(server: Server, run_id: str, pod: str) -> str:
     try:
         with server.readable(f"reading the log of {pod}"):
             answer, _, _ = server.api_client.call_api(
-                _LOG, "GET", path, response_type="str", auth_settings=["Bearer"], _request_timeout=TIMEOUT
+                _LOG, "GET", path, response_type="str", auth_settings=["Bearer"], _request_timeout=server.timeout
             )
     except RequestError:
         return ""

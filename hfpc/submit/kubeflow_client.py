@@ -28,13 +28,14 @@ AUTHORITY_VARIABLE = "SSL_CERT_FILE"
 """OpenSSL's own variable for a file of certificate authorities, for a cluster that has its own."""
 
 TIMEOUT = 60
-"""Seconds for one answer; a pipeline may have megabytes."""
+"""Whole seconds for one answer, as the client's own default is to wait for ever; a pipeline may have megabytes."""
 
 _POD_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105
 _POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _HOST = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _TRIES = 5
 _FIRST_PAUSE = 0.5  # seconds; doubled after each try
+_PATIENCE = 180.0  # seconds after which nothing is tried again: urllib3 itself reads four times before it gives up
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _LONGEST = 600  # characters of the server's own text
 _ANOTHER = f"give another with --existing-token-file FILE, ${TOKEN_VARIABLE} or ${COOKIE_VARIABLE}"
@@ -85,6 +86,7 @@ class Server:
 
     Args:
         address: Where it is, and who asks.
+        timeout: Whole seconds for one answer.
 
     Attributes:
         client: kfp's client.
@@ -95,13 +97,14 @@ class Server:
         HfpcError: It does not answer, refuses, or is no Kubeflow Pipelines.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, timeout: int = TIMEOUT) -> None:
         self.host = address.host
+        self.timeout = timeout
         self._credential, arguments = _credential(address.token_file)
         pod = Path(_POD_NAMESPACE)
         own = address.namespace or (pod.read_text("utf-8").strip() if pod.is_file() else "")
         what = f"reaching Kubeflow Pipelines at {self.host}"
-        self.client: Any = self.retried(what, lambda: _client(self.host, own, arguments))
+        self.client: Any = self.retried(what, lambda: _client(self.host, own, timeout, arguments))
         health = self.retried(what, self.client.get_kfp_healthz)
         if health.multi_user and not (own or self.client.get_user_namespace()):
             raise ArgumentError("namespace", "", f"at {self.host} each user has a namespace: give yours")
@@ -157,7 +160,7 @@ class Server:
         found: list[Any] = []
         token = ""
         while True:
-            page = self.retried(what, partial(ask, page_token=token, page_size=100, _request_timeout=TIMEOUT))
+            page = self.retried(what, partial(ask, page_token=token, page_size=100, _request_timeout=self.timeout))
             found += getattr(page, key) or []
             token = page.next_page_token
             if not token:
@@ -187,7 +190,7 @@ class Server:
             raise RequestError(f"{what}: {_one_line(str(error))}", 0, False) from error
 
     def _tried(self, what: str, ask: Callable[[], Any], find: Callable[[], Any]) -> Any:
-        pause = _FIRST_PAUSE
+        pause, start = _FIRST_PAUSE, time.monotonic()
         for last in (False,) * (_TRIES - 1) + (True,):
             try:
                 with self.readable(what):
@@ -195,7 +198,7 @@ class Server:
             except RequestError as error:
                 if (there := find()) is not None:
                     return there
-                if last or not error.is_transient:
+                if last or not error.is_transient or time.monotonic() - start > _PATIENCE:
                     raise
             time.sleep(pause)
             pause *= 2
@@ -221,14 +224,14 @@ class _NotJsonError(Exception):
     """The answer is a page."""
 
 
-def _client(host: str, namespace: str, arguments: dict[str, Any]) -> Any:
+def _client(host: str, namespace: str, timeout: int, arguments: dict[str, Any]) -> Any:
     import kfp
 
     class Client(kfp.Client):  # type: ignore[misc]
         def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
             """Asks once: kfp's own method tries five times with stack traces, and takes a login page for health."""
             api = self.healthzs.healthz_service_get_healthz.__self__
-            health, _, headers = api.healthz_service_get_healthz_with_http_info(_request_timeout=TIMEOUT)
+            health, _, headers = api.healthz_service_get_healthz_with_http_info(_request_timeout=timeout)
             if "json" not in headers.get("Content-Type", ""):
                 raise _NotJsonError(f"{host} answers with a page, e.g. to log in: {_ANOTHER}")
             return health

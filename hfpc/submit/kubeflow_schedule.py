@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit.cron import Timing, with_sunday_as_0
 from hfpc.submit.kubeflow import KubeflowSubmission, experiment, job, mark, upload
-from hfpc.submit.kubeflow_client import TIMEOUT, RequestError, Server, named
+from hfpc.submit.kubeflow_client import RequestError, Server, named
 from hfpc.submit.schedule import Change, check_display_name
 
 _MOST_CONCURRENT_RUNS = 10  # what the API server takes
@@ -111,7 +111,9 @@ class RecurringRuns:
         new, _ = self._server.once(
             f"creating schedule {name}",
             lambda: next((each for each in self._named(name) if each.description == description), None),
-            lambda: self._api.recurring_run_service_create_recurring_run(recurring_run=body, _request_timeout=TIMEOUT),
+            lambda: self._api.recurring_run_service_create_recurring_run(
+                recurring_run=body, _request_timeout=self._server.timeout
+            ),
         )
         if old:
             self._take_over(name, old[0], new)
@@ -165,7 +167,7 @@ class RecurringRuns:
                 raise HfpcError(f"{error}; it is changed but paused: hfpc schedule resume {name}") from error
 
     def _set(self, what: str, change: Any, number: str) -> None:
-        self._server.retried(what, lambda: change(number, _request_timeout=TIMEOUT))
+        self._server.retried(what, lambda: change(number, _request_timeout=self._server.timeout))
 
     def _delete(self, what: str, number: str) -> None:
         try:

@@ -104,6 +104,23 @@ def with_kubernetes(
     return spec, platforms
 
 
+def on_spot_machines(platforms: dict[str, Any]) -> set[str]:
+    """Names of the executors that a platform spec puts on spot machines.
+
+    Raises:
+        ArgumentError: The file in `HFPC_CLUSTER` cannot be used.
+    """
+    labels = cluster().spot_labels
+    executors = platforms.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+    return {
+        name
+        for name, settings in executors.items()
+        for term in settings.get("nodeAffinity", [])
+        for expression in term.get("matchExpressions", [])
+        if expression["key"] in labels
+    }
+
+
 class _Task:
     """Settings of one executor.
 

@@ -118,7 +118,9 @@ class Kubeflow(Objects):
     def _with_fault(self, fault: Kind | None, do: Callable[[], "Answer"]) -> "Answer | None":
         if fault in ("error", "throttled"):
             return _refused(*((503, "injected") if fault == "error" else (429, "Too many requests")))
-        done = do() if fault != "timeout" else None
+        if fault == "silent":
+            self.faults.stay_silent()
+        done = do() if fault in ("lost", None) else None
         return None if fault else done
 
     def _do(self, name: str, ids: dict[str, str], query: dict[str, str], headers: Any, body: bytes) -> "Answer":

@@ -106,6 +106,21 @@ def test_whichever_call_goes_wrong_there_is_one_of_each(kubeflow, capsys):
         print(f"\nsubmit to Kubeflow: {injected} faults, never two runs or versions")
 
 
+def test_a_server_that_stays_silent_is_asked_again(kubeflow):
+    from hfpc.submit import kubeflow as submitting
+    from hfpc.submit.kubeflow_client import Address, Server
+
+    empty = submitting.KubeflowSubmission(spec={}, parameters={}, job_id="toy-1")
+    submission = submitting.prepare(PIPELINE, {}, empty)
+    for method in ("UploadPipelineVersion", "CreateRun", "GetRun"):
+        kubeflow.faults.plan(0, "silent", method=method)
+    server = Server(Address(), timeout=1)
+    submitted = submitting.submit(server, submission)
+    states = [run.state for run in submitting.watch(server, submitted, submission.graph, 0.01)]
+    assert states[-1] == "SUCCEEDED" and kubeflow.faults.injected >= 3
+    assert len(kubeflow.runs) == len(kubeflow.versions) == 1
+
+
 def test_a_service_that_stays_away_is_one_readable_line(kubeflow):
     kubeflow.faults.plan(0, "error", times=99, method="CreateRun")
     done = submit("--job-id", "toy-1")
@@ -298,3 +313,48 @@ def test_a_cluster_with_a_certificate_authority_of_its_own(certificate, monkeypa
         assert unknown.exit_code == 1 and "certificate verify failed" in unknown.output
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
         assert submit("--host", served.url).exit_code == 0
+
+
+def test_spot_machines_without_a_place_for_checkpoints_are_told_of(kubeflow):
+    spot = ["--profile", "gpu-l4-spot"]
+    told = "spot machines may be taken back: give checkpoint_uri"
+    without = submit(*spot, pipeline="train_and_evaluate")
+    assert without.exit_code == 0 and told in without.output, without.output
+    executors = only(kubeflow.versions)["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]
+    assert "nodeAffinity" in executors["executors"]["exec-finetune"]
+    placed = submit(*spot, "--set", "checkpoint_uri=s3://artifacts/checkpoints", pipeline="train_and_evaluate")
+    assert placed.exit_code == 0 and told not in placed.output
+    assert told not in submit("--profile", "gpu-l4", pipeline="train_and_evaluate").output
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_runs_as_it_was_uploaded(kubeflow, tmp_path, home, base_model, monkeypatch):
+    """Compiled for Kubeflow with its Kubernetes settings, uploaded, and executed here, from rows to an endpoint."""
+    import csv
+
+    from hfpc.submit.local import run
+    from tests.conftest import make_texts
+
+    canary = "canary-of-the-caller"
+    monkeypatch.setenv("HF_TOKEN", canary)
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["text", "label"])
+        writer.writeheader()
+        writer.writerows(make_texts(600))
+    values = {
+        "name": "tiny",
+        "source": str(tmp_path / "rows.csv"),
+        "base_model": str(base_model),
+        "epochs": "8",
+        "learning_rate": "5e-3",
+        "min_metrics": '{"accuracy": 0.7}',
+    }
+    settings = [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+    assert submit(*settings, pipeline="finetune_local").exit_code == 0
+    documents = only(kubeflow.versions)["pipeline_spec"]
+    assert documents["platform_spec"] and canary not in str(documents) + str(kubeflow.runs)
+    file = tmp_path / "uploaded.yaml"
+    file.write_text(yaml.safe_dump_all(documents.values()))
+    done = run(str(file), only(kubeflow.runs)["runtime_config"]["parameters"])
+    assert done.state == "succeeded", [(task.name, task.error) for task in done.tasks]
+    assert {task.name.rpartition("/")[2]: task.state for task in done.tasks}["test-endpoint"] == "succeeded"
