@@ -64,15 +64,16 @@ def _test_on_vertex(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> 
         raise ArgumentError("endpoint", dict(endpoint), fix)
     resource, expected = endpoint["resourceName"], vertex_rollout.golden_of(endpoint["artifact_uri"])
     with google_cloud.reaching(f"testing {resource}"):
-        one = vertex_predict.asker(place_of(resource, "endpoint"), resource)
+        place, model = place_of(resource, "endpoint"), endpoint["deployed_model"]
+        traffic = dict(place.ask(place.endpoints.get_endpoint, {"name": resource}).traffic_split)
+        if traffic.get(model) != 100:
+            raise EndpointError(
+                f"{resource} has the traffic {traffic}, not all at {model}: it was deployed again since"
+            )
+        one = vertex_predict.asker(place, resource)
 
         def ask(inputs: list[Any]) -> list[Any]:
-            answers = [one(item, {}) for item in inputs]
-            others = {model for _, model in answers} - {endpoint["deployed_model"]}
-            if others:
-                told = f"is answered by its deployed model {min(others)} and not by {endpoint['deployed_model']} only"
-                raise EndpointError(f"{resource} {told}: it was deployed again since")
-            return [response for response, _ in answers]
+            return [vertex_predict.answer_of(model, one, item, place, resource) for item in inputs]
 
         return on_this_machine.measure(config, ask, expected.task, expected.requests, resource)
 

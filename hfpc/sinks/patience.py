@@ -34,9 +34,9 @@ class Patience:
                 time.sleep(self.retry * 2 ** (attempt - 2) * random.uniform(0.5, 1.5))  # noqa: S311 no secret
             yield attempt
 
-    def polls(self, total: float = 0.0) -> Iterator[float]:
-        """Seconds waited so far, with a pause between two, until the total is over; 0 takes that of this object."""
-        yield from _polls(total or self.total, self.pause)
+    def polls(self, total: float | None = None) -> Iterator[float]:
+        """Seconds waited so far, with a pause between two, until the total is over; None takes that of this object."""
+        yield from _polls(self.total if total is None else total, self.pause)
 
     def looks(self) -> Iterator[float]:
         """The same for what was perhaps made by a call whose answer was lost: at least one look."""

@@ -16,7 +16,7 @@ from hfpc.sinks.patience import Patience
 
 _NAME = re.compile("[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
 _LOCATION = re.compile("[a-z]+-[a-z]+[0-9]{1,2}")
-_PROJECT = re.compile("[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{6,20}|test")
+_PROJECT = re.compile(r"([a-z0-9.-]+\.[a-z]+:)?[a-z][a-z0-9-]{2,28}[a-z0-9]|[0-9]{6,20}")
 _LABEL = re.compile("[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile("[a-z0-9_-]{0,63}")
 _RESOURCE = re.compile("projects/([^/]+)/locations/([^/]+)/(models|endpoints)/([^/@]+)(@[^/]+)?")
@@ -105,7 +105,7 @@ class Place:
             try:
                 made = make()
             except Exception as error:
-                if (found := self._settled(find, error)) is not None:
+                if (found := self._made_after_all(find, error)) is not None:
                     return found
                 if attempt == self.patience.attempts or not (google_cloud.may_pass(error) or is_taken(error)):
                     raise
@@ -119,7 +119,7 @@ class Place:
         """What `find` gives, asked for a while, as a list may show late what was just made; None where it stays so."""
         return next((found for _ in self.patience.looks() if (found := find()) is not None), None)
 
-    def _settled(self, find: Callable[[], Any], error: Exception) -> Any:
+    def _made_after_all(self, find: Callable[[], Any], error: Exception) -> Any:
         """What a failed call made all the same; None where it made nothing."""
         from google.api_core.exceptions import Cancelled, ClientError, Conflict
 
@@ -137,7 +137,7 @@ class Place:
         if raw.HasField("error"):
             raise EndpointError(f"Vertex AI could not do it: {' '.join(raw.error.message.split())}")
 
-    def settle(self, client: Any, resource: str) -> None:
+    def wait_for_operations(self, client: Any, resource: str) -> None:
         """Waits until no long operation on a resource is under way, however it ends.
 
         A step that was killed, or a call whose answer was lost, may have left one that nobody waits for.

@@ -50,6 +50,8 @@ class DeployVertexEndpointConfig:
             region's shared one. An endpoint that exists stays what it is.
         canary_percent: Share of the traffic that the new version gets first; 0 moves all traffic at once.
         canary_seconds: How long it has that share.
+        drain_seconds: How long the old version goes on once it has no more traffic. The default is what Google asks
+            for: until then all of the region knows, and requests under way have ended.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -67,6 +69,7 @@ class DeployVertexEndpointConfig:
     dedicated: bool = False
     canary_percent: int = 0
     canary_seconds: float = 300.0
+    drain_seconds: float = 600.0
 
     def __post_init__(self) -> None:
         check_name(self.endpoint_name, "endpoint_name")
@@ -82,6 +85,8 @@ class DeployVertexEndpointConfig:
             raise ArgumentError("canary_percent", self.canary_percent, "give percent, 0 to 99")
         if not 0 <= self.canary_seconds <= 6 * 3600:
             raise ArgumentError("canary_seconds", self.canary_seconds, "give seconds, 0 to 21600 (six hours)")
+        if not 0 <= self.drain_seconds <= 3600:
+            raise ArgumentError("drain_seconds", self.drain_seconds, "give seconds, 0 to 3600")
 
     @property
     def resources(self) -> dict[str, Any]:
@@ -164,7 +169,8 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
     golden requests kept with the model: Vertex AI offers no way to ask a deployed model that has no traffic. Then
     it is deployed beside the old one, gets its canary share if there is one, then all traffic, and the old one is
     taken away. On any failure the traffic is what it was before, and what was made is removed. Deploying what
-    serves already changes nothing; a step that is run again goes on where it stopped.
+    serves already changes nothing; a step that is run again goes on where it stopped. One step at a time may deploy to
+    an endpoint: Vertex AI has no lock, and of two each would take away what the other brought.
 
     Args:
         model: Resource name of a registered model with its version, from `register`.
@@ -201,6 +207,7 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
             artifact_uri=version.artifact_uri,
             canary_percent=config.canary_percent,
             canary_seconds=config.canary_seconds,
+            drain_seconds=config.drain_seconds,
         )
         previous, moved = vertex_rollout.roll_out(rollout)
     return VertexEndpoint(
@@ -241,17 +248,20 @@ def champion(resource: str, patience: Patience | None = None) -> str:
         patience: How long is waited; None takes the defaults.
 
     Raises:
+        EndpointError: The model that serves has no files.
         HfpcError: Google Cloud refused or did not answer.
     """
     place = place_of(resource, "endpoint", patience)
     with google_cloud.reaching(f"looking at {resource}"):
         endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
-        if endpoint is None or not endpoint.traffic_split:
+        if endpoint is None or not endpoint.traffic_split or not endpoint.deployed_models:
             return ""
-        serving = max(endpoint.traffic_split, key=lambda key: (endpoint.traffic_split[key], key))
-        (deployed,) = [each for each in endpoint.deployed_models if each.id == serving]
-        name = f"{deployed.model.partition('@')[0]}@{deployed.model_version_id}"
-        return str(place.ask(place.models.get_model, {"name": name}).artifact_uri)
+        serving = max(endpoint.deployed_models, key=lambda each: (endpoint.traffic_split.get(each.id, 0), each.id))
+        name = f"{serving.model.partition('@')[0]}@{serving.model_version_id}"
+        uri = str(place.ask(place.models.get_model, {"name": name}).artifact_uri)
+        if not uri:
+            raise EndpointError(f"{name}, which serves at {resource}, has no files to compare with")
+        return uri
 
 
 def undeploy(resource: str, patience: Patience | None = None) -> bool:
@@ -270,6 +280,7 @@ def undeploy(resource: str, patience: Patience | None = None) -> bool:
     """
     place = place_of(resource, "endpoint", patience)
     with google_cloud.reaching(f"undeploying {resource}"):
+        vertex_rollout.remove_trials(place, resource)
         endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
         if endpoint is None:
             return False

@@ -7,6 +7,9 @@ from typing import Any
 from hfpc.errors import EndpointError
 from hfpc.sinks.vertex_calls import Place
 
+SPREADING = 900.0
+"""Seconds within which all of a region sends requests by a new traffic split: Google asks for 10 to 15 minutes."""
+
 _Answer = tuple[Any, str]
 """The predictions, and the id of the deployed model that gave them."""
 
@@ -41,6 +44,30 @@ def asker(place: Place, resource: str) -> Callable[[Any, Mapping[str, Any]], _An
         return predictions[0], model
 
     return one
+
+
+def answer_of(
+    model: str, one: Callable[[Any, Mapping[str, Any]], _Answer], item: Any, place: Place, resource: str
+) -> Any:
+    """The response of a certain model, which is to have all traffic: while that spreads, another may answer.
+
+    Args:
+        model: Id of the deployed model.
+        one: From `asker`.
+        item: The input.
+        place: The region.
+        resource: Resource name of the endpoint.
+
+    Raises:
+        EndpointError: Another still answered when traffic must have spread.
+    """
+    for _ in place.patience.polls(SPREADING):
+        response, by = one(item, {})
+        if by == model:
+            return response
+    raise EndpointError(
+        f"{resource} is answered by its deployed model {by}, and after {SPREADING:g} seconds not by {model}"
+    )
 
 
 def _send(place: Place, resource: str, item: Any, parameters: Mapping[str, Any]) -> _Answer:

@@ -1,18 +1,19 @@
 """Bringing a model into an endpoint's traffic, and everything back to what it was if that fails."""
 
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfpc import golden, manifest, storage, tasks
+from hfpc import golden, google_cloud, manifest, storage, tasks
 from hfpc.errors import EndpointError, HfpcError
 from hfpc.progress import Reporter
 from hfpc.sinks.vertex_calls import MANAGED, Place, is_ours
-from hfpc.sinks.vertex_predict import ask
+from hfpc.sinks.vertex_predict import SPREADING, answer_of, asker
 
 TRIAL_LABEL = "hfpc-trial-of"
+PROVEN_LABEL = "hfpc-proven"
+"""Label of an endpoint with the id of the model that had all its traffic and answered rightly."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Rollout:
         artifact_uri: Folder of the model's files, with its golden requests.
         canary_percent: Share of the traffic that it gets first; 0 for none.
         canary_seconds: How long it has that share.
+        drain_seconds: How long what served before goes on, without traffic.
     """
 
     place: Place
@@ -36,6 +38,7 @@ class Rollout:
     artifact_uri: str
     canary_percent: int
     canary_seconds: float
+    drain_seconds: float
 
     @property
     def trial(self) -> str:
@@ -65,10 +68,11 @@ def roll_out(rollout: Rollout) -> tuple[list[str], bool]:
     endpoint = place.found(place.endpoints.get_endpoint, {"name": rollout.endpoint})
     if endpoint is not None and not is_ours(endpoint):
         raise EndpointError(f"{rollout.endpoint} was not made by this library: give another endpoint_name")
-    before = {} if endpoint is None else dict(endpoint.traffic_split)
-    if before == {new: 100}:
+    remove_trials(place, rollout.endpoint, keep=rollout.trial)
+    if endpoint is not None and endpoint.traffic_split == {new: 100} and endpoint.labels.get(PROVEN_LABEL) == new:
         _tidy(rollout)
         return [], False
+    before = {} if endpoint is None else _served(endpoint, new)
     try:
         _bring(rollout, before, expected)
     except (Exception, KeyboardInterrupt) as error:
@@ -76,14 +80,32 @@ def roll_out(rollout: Rollout) -> tuple[list[str], bool]:
         now = f"not everything could be put back ({problem})" if problem else "everything is as before"
         raise EndpointError(f"{_line(error)}; {now}") from error
     _tidy(rollout)
-    return sorted(set(before) - {new}), True
+    return sorted(before), True
+
+
+def _served(endpoint: Any, new: str) -> dict[str, int]:
+    """The traffic to go back to: without what a killed step brought in and never proved."""
+    there = {each.id for each in endpoint.deployed_models} - {new}
+    shares = {key: share for key, share in endpoint.traffic_split.items() if key in there and share}
+    proven = endpoint.labels.get(PROVEN_LABEL, "")
+    if not shares and proven in there:
+        return {proven: 100}
+    return _scaled(shares, 100) if shares else {}
+
+
+def remove_trials(place: Place, resource: str, keep: str = "") -> None:
+    """Removes the trial endpoints of an endpoint that killed steps left, all but one that goes on."""
+    label = f'labels.{TRIAL_LABEL}="{resource.rpartition("/")[2]}"'
+    for trial in place.ask(place.endpoints.list_endpoints, {"parent": place.parent, "filter": label}):
+        if is_ours(trial) and trial.name != keep:
+            remove_endpoint(place, trial.name)
 
 
 def remove_endpoint(place: Place, resource: str) -> None:
     """Undeploys every model of an endpoint, also one that is on its way, and deletes it."""
     if place.found(place.endpoints.get_endpoint, {"name": resource}) is None:
         return
-    place.settle(place.endpoints, resource)
+    place.wait_for_operations(place.endpoints, resource)
     endpoint = place.ask(place.endpoints.get_endpoint, {"name": resource})
     # A model that has traffic can only go last.
     ids = sorted((each.id for each in endpoint.deployed_models), key=lambda key: endpoint.traffic_split.get(key, 0))
@@ -93,6 +115,7 @@ def remove_endpoint(place: Place, resource: str) -> None:
         _undeploy(place, resource, deployed)
     _until_gone(
         place,
+        resource,
         lambda: place.found(place.endpoints.get_endpoint, {"name": resource}),
         lambda: place.endpoints.delete_endpoint(request={"name": resource}, retry=None, timeout=place.patience.call),
     )
@@ -102,21 +125,18 @@ def _bring(rollout: Rollout, before: dict[str, int], expected: Golden) -> None:
     """From the trial to all traffic."""
     place, new = rollout.place, rollout.deployed["id"]
     _ensure_endpoint(place, rollout.endpoint, rollout.body)
-    here = _deployed_ids(place, rollout.endpoint)
-    others = {key: share for key, share in before.items() if key != new}
-    if not others:
+    if not before:
         # Nobody is served yet: it can be tried where it will serve.
         _deploy(place, rollout.endpoint, rollout.deployed, {"0": 100})
-        _move(place, rollout.endpoint, {new: 100})
-        _check(place, rollout.endpoint, expected)
-        return
-    if new not in here:
-        _try(rollout, expected)
-        _deploy(place, rollout.endpoint, rollout.deployed, {})
-    if rollout.canary_percent:
-        _watch_canary(rollout, others, expected)
+    else:
+        if new not in _deployed_ids(place, rollout.endpoint):
+            _try(rollout, expected)
+            _deploy(place, rollout.endpoint, rollout.deployed, {})
+        if rollout.canary_percent:
+            _watch_canary(rollout, before, expected)
     _move(place, rollout.endpoint, {new: 100})
-    _check(place, rollout.endpoint, expected)
+    _check(place, rollout.endpoint, new, expected)
+    _prove(place, rollout.endpoint, new)
 
 
 def _try(rollout: Rollout, expected: Golden) -> None:
@@ -126,7 +146,7 @@ def _try(rollout: Rollout, expected: Golden) -> None:
     _ensure_endpoint(place, rollout.trial, body)
     _deploy(place, rollout.trial, {**rollout.deployed, "dedicated_resources": _one_replica(rollout)}, {"0": 100})
     _move(place, rollout.trial, {rollout.deployed["id"]: 100})
-    _check(place, rollout.trial, expected)
+    _check(place, rollout.trial, rollout.deployed["id"], expected)
     remove_endpoint(place, rollout.trial)
 
 
@@ -135,19 +155,26 @@ def _one_replica(rollout: Rollout) -> dict[str, Any]:
 
 
 def _watch_canary(rollout: Rollout, others: dict[str, int], expected: Golden) -> None:
-    """Gives the new model its share for a while, during which the golden requests must be answered rightly."""
-    place, share = rollout.place, rollout.canary_percent
-    _move(place, rollout.endpoint, {**_scaled(others, 100 - share), rollout.deployed["id"]: share})
+    """Gives the new model its share for a while, during which the golden requests must be answered rightly.
+
+    Old and new are asked, and the old need not answer as the new does: only what the new says is compared. Of an
+    error nobody knows whose it is, so that any counts against the new.
+    """
+    place, share, new = rollout.place, rollout.canary_percent, rollout.deployed["id"]
+    _move(place, rollout.endpoint, {**_scaled(others, 100 - share), new: share})
+    one = asker(place, rollout.endpoint)
     reporter = Reporter("seconds of canary", total=round(rollout.canary_seconds))
-    start = time.monotonic()
-    while (passed := time.monotonic() - start) < rollout.canary_seconds:
-        # Old and new may be asked: the old need not answer as the new does, so only what the new says counts.
+    answered = False
+    for passed in place.patience.polls(rollout.canary_seconds + SPREADING):
         for request in expected.requests:
-            responses, answered_by = ask(place, rollout.endpoint, [request["inputs"]])
-            if answered_by == {rollout.deployed["id"]}:
-                _compare(rollout.endpoint, expected.task, [request], responses)
+            response, model = one(request["inputs"], {})
+            if model == new:
+                _compare(rollout.endpoint, expected.task, [request], [response])
+                answered = True
         reporter.update(round(passed), f"{share} % of the traffic")
-        time.sleep(min(place.patience.pause, rollout.canary_seconds))
+        if answered and passed >= rollout.canary_seconds:
+            return
+    raise EndpointError(f"{rollout.endpoint} sent no request to its new model, whose share is {share} %")
 
 
 def _scaled(shares: dict[str, int], total: int) -> dict[str, int]:
@@ -158,9 +185,18 @@ def _scaled(shares: dict[str, int], total: int) -> dict[str, int]:
     return scaled
 
 
-def _check(place: Place, resource: str, expected: Golden) -> None:
-    responses, _ = ask(place, resource, [request["inputs"] for request in expected.requests])
-    _compare(resource, expected.task, expected.requests, responses)
+def _check(place: Place, resource: str, new: str, expected: Golden) -> None:
+    """Sends the golden requests, each until the new model answers it: moved traffic arrives by and by."""
+    one = asker(place, resource)
+    for request in expected.requests:
+        _compare(resource, expected.task, [request], [answer_of(new, one, request["inputs"], place, resource)])
+
+
+def _prove(place: Place, resource: str, new: str) -> None:
+    """Notes that the model answered rightly with all traffic, for steps to come."""
+    endpoint = place.ask(place.endpoints.get_endpoint, {"name": resource})
+    body = {"name": resource, "labels": {**endpoint.labels, PROVEN_LABEL: new}}
+    place.ask(place.endpoints.update_endpoint, {"endpoint": body, "update_mask": {"paths": ["labels"]}})
 
 
 def _compare(resource: str, task: tasks.Task, requests: list[dict[str, Any]], responses: list[Any]) -> None:
@@ -210,7 +246,7 @@ def _deploy(place: Place, resource: str, deployed: dict[str, Any], traffic: dict
         return deployed["id"] if deployed["id"] in _deployed_ids(place, resource) else None
 
     def make() -> None:
-        place.settle(place.endpoints, resource)
+        place.wait_for_operations(place.endpoints, resource)
         there = _deployed_ids(place, resource)
         if deployed["id"] in there:
             return
@@ -236,25 +272,32 @@ def _undeploy(place: Place, resource: str, deployed: str) -> None:
     request = {"endpoint": resource, "deployed_model_id": deployed}
     _until_gone(
         place,
+        resource,
         lambda: deployed if deployed in _deployed_ids(place, resource) else None,
         lambda: place.endpoints.undeploy_model(request=request, retry=None, timeout=place.patience.call),
     )
 
 
-def _until_gone(place: Place, find: Any, remove: Any) -> None:
+def _until_gone(place: Place, resource: str, find: Any, remove: Any) -> None:
     """Removes something that may be gone already, also by a call whose answer was lost."""
     from google.api_core.exceptions import NotFound
 
     for attempt in place.patience.retries():
         if find() is None:
             return
+        if attempt > 1:
+            place.wait_for_operations(place.endpoints, resource)
         try:
             place.wait(place.endpoints, remove())
+            return
         except NotFound:
             return
-        except Exception:
-            if attempt == place.patience.attempts and find() is not None:
-                raise
+        except Exception as error:
+            if attempt < place.patience.attempts and google_cloud.may_pass(error):
+                continue
+            if find() is None:
+                return
+            raise
 
 
 def _put_back(rollout: Rollout, before: dict[str, int], *, made: bool) -> str:
@@ -267,11 +310,10 @@ def _put_back(rollout: Rollout, before: dict[str, int], *, made: bool) -> str:
         if made:
             remove_endpoint(place, rollout.endpoint)
             return
-        place.settle(place.endpoints, rollout.endpoint)
+        place.wait_for_operations(place.endpoints, rollout.endpoint)
         if before:
             _move(place, rollout.endpoint, before)
-        if new not in before:
-            _undeploy(place, rollout.endpoint, new)
+        _undeploy(place, rollout.endpoint, new)
 
     problems = []
     for step in (restore, lambda: remove_endpoint(place, rollout.trial)):
@@ -283,21 +325,24 @@ def _put_back(rollout: Rollout, before: dict[str, int], *, made: bool) -> str:
 
 
 def _tidy(rollout: Rollout) -> None:
-    """Takes away what is no longer asked: older models of ours, and trial endpoints that a killed step left."""
+    """Takes away the models of ours that are no longer asked, once the requests sent to them have ended."""
     place, new = rollout.place, rollout.deployed["id"]
     try:
         endpoint = place.ask(place.endpoints.get_endpoint, {"name": rollout.endpoint})
-        for deployed in endpoint.deployed_models:
-            if deployed.id != new and deployed.display_name.startswith("hfpc-"):
-                _undeploy(place, rollout.endpoint, deployed.id)
-        label = f'labels.{TRIAL_LABEL}="{rollout.endpoint.rpartition("/")[2]}"'
-        request = {"parent": place.parent, "filter": label}
-        for trial in place.ask(place.endpoints.list_endpoints, request):
-            if is_ours(trial):
-                remove_endpoint(place, trial.name)
+        old = [each.id for each in endpoint.deployed_models if each.id != new and each.display_name.startswith("hfpc-")]
+        if old:
+            _drain(rollout)
+        for deployed in old:
+            _undeploy(place, rollout.endpoint, deployed)
     except Exception as error:
         what = f"{new} serves all traffic of {rollout.endpoint}, but what served before could not be taken away"
         raise EndpointError(f"{what} ({_line(error)}): run this step again") from error
+
+
+def _drain(rollout: Rollout) -> None:
+    reporter = Reporter("seconds until the old model is taken away", total=round(rollout.drain_seconds))
+    for passed in rollout.place.patience.polls(rollout.drain_seconds):
+        reporter.update(round(passed))
 
 
 def _line(error: BaseException) -> str:

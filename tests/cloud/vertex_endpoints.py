@@ -24,18 +24,22 @@ class Endpoints(Models):
     Attributes:
         containers: The servers that stand for the containers of deployed models.
         address: Host and port of REST, where dedicated endpoints answer too.
+        spreading: Requests that still go where they went before, after the traffic of an endpoint was moved.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.containers = Containers()
         self.address = ""
+        self.spreading = 0
+        self._stale: dict[str, tuple[dict[str, int], int]] = {}  # endpoint to its split before, and requests left
         self._addresses: dict[str, str] = {}
         self._asked = 0
         self._deploying: list[tuple[str, str]] = []  # endpoint and id of a deployed model
 
     def reset(self) -> None:
         super().reset()
+        self.spreading, self._stale = 0, {}
         self._deploying = []  # another list: what still starts takes itself off its own
 
     def CreateEndpoint(self, request: v1.CreateEndpointRequest) -> operations_pb2.Operation:
@@ -65,6 +69,7 @@ class Endpoints(Models):
         with self._lock:
             if "traffic_split" in fields:
                 _check_traffic(given.traffic_split, endpoint.deployed_models)
+                self._stale[endpoint.name] = (dict(endpoint.traffic_split), self.spreading)
             for field in fields:
                 setattr(endpoint, field, getattr(given, field))
         return endpoint
@@ -183,7 +188,10 @@ class Endpoints(Models):
         with self._lock:
             turn = self._asked * 37 % 100  # 37 spreads the turns: each of 100 comes once
             self._asked += 1
-        for key, share in sorted(endpoint.traffic_split.items()):
+            before, left = self._stale.get(name, ({}, 0))
+            self._stale[name] = (before, max(left - 1, 0))
+        split = before if left and before else endpoint.traffic_split
+        for key, share in sorted(split.items()):
             if turn < share:
                 return next(each for each in endpoint.deployed_models if each.id == key)
             turn -= share

@@ -8,21 +8,35 @@ import pytest
 
 from hfpc import golden
 from hfpc.errors import ArgumentError, EndpointError, HfpcError
+from hfpc.sinks.vertex_calls import MANAGED
 from hfpc.sinks.vertex_endpoints import champion, deploy, predict, undeploy
+from hfpc.sinks.vertex_rollout import TRIAL_LABEL
 from tests.cloud.faults import KINDS
-from tests.sinks.vertex_place import ENDPOINT, PARENT, QUICK, deployment, other, put, registered, state, told_by
+from tests.sinks.vertex_place import (
+    ENDPOINT,
+    PARENT,
+    QUICK,
+    deployment,
+    opposite,
+    other,
+    put,
+    registered,
+    state,
+    told_by,
+)
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
 
 @pytest.fixture(scope="module")
 def uris(tmp_path_factory, model):
-    """Folders of three models: the old one, a new one, and one that answers otherwise than it should."""
+    """Folders of models: old, new, one that answers otherwise than it should, and one that should answer so."""
     folder = tmp_path_factory.mktemp("models")
     return {
         "old": model,
         "new": other(model, folder / "new", "2" * 64),
         "wrong": other(model, folder / "wrong", "3" * 64, wrong=True),
+        "opposite": opposite(model, folder / "opposite", "4" * 64),
     }
 
 
@@ -69,6 +83,46 @@ def test_a_model_that_answers_otherwise_gets_no_traffic(google_cloud, models):
     assert "UpdateEndpoint" not in google_cloud.vertex.faults.calls
 
 
+def test_traffic_that_still_spreads_does_not_count_against_the_new_version(google_cloud, models):
+    old, turned = models("old", "opposite")
+    deploy(old, deployment(), QUICK)
+    google_cloud.vertex.spreading = 5
+    second = deploy(turned, deployment(canary_percent=50, canary_seconds=0.05), QUICK)
+    assert state(google_cloud) == {ENDPOINT: ({second.deployed_model: "2"}, {second.deployed_model: 100})}
+
+
+def test_what_a_killed_step_left_serving_is_tested_before_it_counts(google_cloud, models):
+    """A first model gets its traffic with its deployment: nobody asked it anything yet when the step was killed."""
+    (wrong,) = models("wrong")
+    faults = google_cloud.vertex.faults
+    for method in ("Predict", "UndeployModel"):
+        faults.plan(0, "error", 1000, method=method)
+    with pytest.raises(EndpointError, match="not everything could be put back"):
+        deploy(wrong, deployment(), QUICK)
+    ((_, traffic),) = state(google_cloud).values()
+    assert list(traffic.values()) == [100]
+    faults.clear()
+    with pytest.raises(EndpointError, match="does not answer as the model did when it was made"):
+        deploy(wrong, deployment(), QUICK)
+    assert state(google_cloud) == {ENDPOINT: ({}, {})}
+
+
+def test_a_canary_that_a_killed_step_left_does_not_stay_when_it_fails(google_cloud, models):
+    old, turned = models("old", "opposite")
+    first = deploy(old, deployment(), QUICK)
+    config, faults = deployment(canary_percent=10, canary_seconds=0.05), google_cloud.vertex.faults
+    faults.clear()
+    faults.plan(1, "error", 1000, method="UpdateEndpoint")  # the first makes the canary
+    with pytest.raises(EndpointError, match="not everything could be put back"):
+        deploy(turned, config, QUICK)
+    assert sorted(state(google_cloud)[ENDPOINT][1].values()) == [10, 90]
+    faults.clear()
+    faults.plan(0, "error", 1000, method="Predict")
+    with pytest.raises(EndpointError, match="everything is as before"):
+        deploy(turned, config, QUICK)
+    assert state(google_cloud) == {ENDPOINT: ({first.deployed_model: "1"}, {first.deployed_model: 100})}
+
+
 def test_other_machines_are_another_deployment(google_cloud, models):
     (old,) = models("old")
     small, large = (deploy(old, deployment(machine_type=f"n1-standard-{size}"), QUICK) for size in (2, 8))
@@ -104,6 +158,19 @@ def test_an_endpoint_in_the_middle_of_a_canary_is_taken_away(google_cloud, model
     assert undeploy(ENDPOINT, QUICK)
     assert list(state(google_cloud)) == [second.resource]
     assert champion(ENDPOINT, QUICK) == ""
+
+
+def test_a_trial_that_a_killed_step_left_goes_with_the_endpoint_or_before_the_next_deployment(google_cloud, models):
+    from google.cloud import aiplatform_v1 as v1
+
+    old, new = models("old", "new")
+    deploy(old, deployment(), QUICK)
+    left = {"display_name": "left", "labels": {**MANAGED, TRIAL_LABEL: "tweets"}}
+    for clean in (lambda: deploy(new, deployment(), QUICK), lambda: undeploy(ENDPOINT, QUICK)):
+        google_cloud.vertex.CreateEndpoint(v1.CreateEndpointRequest(parent=PARENT, endpoint_id="left", endpoint=left))
+        clean()
+        assert f"{PARENT}/endpoints/left" not in state(google_cloud)
+    assert state(google_cloud) == {}
 
 
 def test_what_others_made_is_left_alone(google_cloud, models):
@@ -229,7 +296,7 @@ def test_every_call_may_fail(google_cloud, models, beside):
         failed += bool(error)
         if "serves all traffic" in error:
             assert state(google_cloud)[ENDPOINT][1] == after[ENDPOINT][1], where
-        elif error and "could not be put back" not in error:
+        elif error:
             assert state(google_cloud) == earlier, (where, error)
         if beside:
             assert sum(state(google_cloud)[ENDPOINT][1].values()) == 100, where

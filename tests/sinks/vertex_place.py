@@ -18,7 +18,9 @@ ENDPOINT = f"{PARENT}/endpoints/tweets"
 
 
 def deployment(**changes) -> DeployVertexEndpointConfig:
-    return DeployVertexEndpointConfig(**{"endpoint_name": "tweets", "machine_type": "n1-standard-2", **changes})
+    return DeployVertexEndpointConfig(
+        **{"endpoint_name": "tweets", "machine_type": "n1-standard-2", "drain_seconds": 0, **changes}
+    )
 
 
 def put(google_cloud: GoogleCloud, model: Path, name: str) -> str:
@@ -46,6 +48,16 @@ def other(model: Path, folder: Path, fingerprint: str, *, wrong: bool = False) -
             for item, label in zip(request["response"], reversed(labels), strict=True):
                 item["label"] = label
         golden.write(folder, [each["inputs"] for each in requests], [each["response"] for each in requests])
+    return folder
+
+
+def opposite(model: Path, folder: Path, fingerprint: str) -> Path:
+    """A copy that calls positive what the model calls negative, as its golden requests say too."""
+    other(model, folder, fingerprint, wrong=True)
+    file = folder / manifest.FILE_NAME
+    content = json.loads(file.read_text())
+    content["dataset"]["label_names"].reverse()
+    file.write_text(json.dumps(content))
     return folder
 
 
