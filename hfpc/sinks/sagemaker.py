@@ -12,7 +12,7 @@ from hfpc.sinks.sagemaker_endpoints import SagemakerEndpoint
 from hfpc.sinks.sagemaker_hosting import check_name
 from hfpc.sinks.sagemaker_register import PLATFORM
 from hfpc.sinks.sagemaker_requests import ask
-from hfpc.sinks.sagemaker_rollout import remove_endpoint, remove_made
+from hfpc.sinks.sagemaker_rollout import remove_endpoint, remove_hosting, remove_made
 
 
 def deployed(metadata: Mapping[str, Any]) -> SagemakerEndpoint:
@@ -83,5 +83,6 @@ def undeploy(endpoint_name: str, region: str = "", patience: Patience | None = N
                 raise EndpointError(f"endpoint {endpoint_name} was not made by this library: {fix}")
             scaling.remove(place, endpoint_name)
             remove_endpoint(place, endpoint_name)
+            remove_hosting(place, endpoint_name, found["EndpointConfigName"])
         remove_made(place, endpoint_name)
     return found is not None

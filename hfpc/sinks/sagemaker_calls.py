@@ -109,7 +109,8 @@ class Place:
     def ensure(self, make: Callable[..., Any], **request: Any) -> None:
         """Makes something that has a name of its own, unless it is there.
 
-        Names are unique, so a call that was perhaps done is made again: if it was done, it is refused.
+        Names are unique, so a call that was perhaps done is made again: if it was done, it is refused. SageMaker may
+        not yet see what was made just before and is named here, so that is no reason to give up at once either.
         """
         for attempt in self.patience.retries():
             try:
@@ -118,7 +119,7 @@ class Place:
             except Exception as error:
                 if is_taken(error):
                     return
-                if attempt == self.patience.attempts or not may_pass(error):
+                if attempt == self.patience.attempts or not (may_pass(error) or is_missing(error)):
                     raise
 
     def remove(self, remove: Callable[..., Any], **request: Any) -> None:
@@ -148,7 +149,12 @@ class Place:
 
     def tags(self, arn: str) -> dict[str, str]:
         """Tags of a thing; none where it is gone."""
-        listed = self.pages(self.sagemaker.list_tags, "Tags", ResourceArn=arn)
+        try:
+            listed = self.pages(self.sagemaker.list_tags, "Tags", ResourceArn=arn)
+        except Exception as error:
+            if is_missing(error):  # lists name for a while what was removed
+                return {}
+            raise
         return {tag["Key"]: tag["Value"] for tag in listed}
 
     def is_ours(self, arn: str, owner: str) -> bool:
@@ -176,6 +182,11 @@ def may_pass(error: BaseException) -> bool:
 def is_taken(error: BaseException) -> bool:
     """Whether a call failed because the thing is there already."""
     return aws.code(error) == "ResourceInUse" or "already exist" in str(error)
+
+
+def is_changing(error: BaseException) -> bool:
+    """Whether a call was refused because the thing is being changed."""
+    return "Validation" in aws.code(error) and "in-progress" in str(error)
 
 
 def is_missing(error: BaseException) -> bool:

@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from hfpc import aws
 from hfpc.errors import EndpointError
 from hfpc.sinks import sagemaker_scaling as scaling
-from hfpc.sinks.sagemaker_calls import Place, line, may_pass
+from hfpc.sinks.sagemaker_calls import Place, is_changing, is_missing, line, may_pass
 from hfpc.sinks.sagemaker_hosting import DeploySagemakerEndpointConfig
 from hfpc.sinks.sagemaker_requests import Golden, check_golden
 
@@ -49,6 +50,11 @@ class Rollout:
         """Name of the endpoint."""
         return self.config.endpoint_name
 
+    @property
+    def trial_name(self) -> str:
+        """Name of the endpoint at which the model is tried, and of its configuration."""
+        return f"{self.name}{TRIAL}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -84,7 +90,7 @@ def roll_out(rollout: Rollout) -> Outcome:
     if found is not None and found["EndpointConfigName"] == rollout.name:
         check_golden(place, name, rollout.expected, rollout.config.output_uri)
         scaling.apply(place, name, scaling.wanted(rollout.config, scaling.read(place, name)))
-        _tidy(rollout)
+        _tidy(rollout, "")
         return Outcome(arn=found["EndpointArn"], previous="", moved=False)
     before = None
     if found is not None:
@@ -99,17 +105,30 @@ def roll_out(rollout: Rollout) -> Outcome:
         problem = _put_back(rollout, before)
         after = f"not everything could be put back ({problem})" if problem else "everything is as before"
         raise EndpointError(f"{line(error)}; {after}") from error
-    _tidy(rollout)
-    return Outcome(arn=now["EndpointArn"], previous=before.config if before else "", moved=True)
+    previous = before.config if before else ""
+    _tidy(rollout, previous)
+    return Outcome(arn=now["EndpointArn"], previous=previous, moved=True)
 
 
 def remove_endpoint(place: Place, name: str) -> None:
-    """Deletes an endpoint, which must not be changed meanwhile, and waits until it is gone."""
-    if place.settled(name) is None:
-        return
-    place.remove(place.sagemaker.delete_endpoint, EndpointName=name)
-    if place.settled(name) is not None:
-        raise EndpointError(f"endpoint {name} was deleted and is there again: somebody else makes it")
+    """Deletes an endpoint once nothing changes it any more, and waits until it is gone.
+
+    It is deleted also where it is not seen: it may have been made just now.
+    """
+    for attempt in place.patience.retries():
+        place.settled(name)
+        try:
+            place.ask(place.sagemaker.delete_endpoint, EndpointName=name)
+            break
+        except Exception as error:
+            if is_missing(error):
+                break
+            if attempt == place.patience.attempts or not is_changing(error):
+                raise
+    for _ in place.patience.looks():
+        if place.settled(name) is None:
+            return
+    raise EndpointError(f"endpoint {name} was deleted and is there again: somebody else makes it")
 
 
 def remove_made(place: Place, endpoint: str, keep: str = "") -> None:
@@ -119,12 +138,26 @@ def remove_made(place: Place, endpoint: str, keep: str = "") -> None:
         ("EndpointConfig", place.sagemaker.list_endpoint_configs, "EndpointConfigs", _remove_config),
         ("Model", place.sagemaker.list_models, "Models", _remove_model),
     )
-    made = re.compile(rf"{re.escape(endpoint)}-[0-9a-f]{{16}}({TRIAL})?")
     for kind, method, key, remove in kinds:
         for item in place.pages(method, key, NameContains=f"{endpoint}-"):
             name, arn = item[f"{kind}Name"], item[f"{kind}Arn"]
-            if name != keep and made.fullmatch(name) and place.is_ours(arn, endpoint):
+            if name != keep and _is_made(endpoint, name) and place.is_ours(arn, endpoint):
                 remove(place, name)
+
+
+def remove_hosting(place: Place, endpoint: str, name: str) -> None:
+    """Removes a configuration and its model, which were made for an endpoint, by their name.
+
+    Lists do not name at once what was just made.
+    """
+    if _is_made(endpoint, name):
+        _remove_config(place, name)
+        _remove_model(place, name)
+
+
+def _is_made(endpoint: str, name: str) -> bool:
+    """Whether this is a name that is given here to what belongs to an endpoint."""
+    return re.fullmatch(rf"{re.escape(endpoint)}-[0-9a-f]{{16}}({TRIAL})?", name) is not None
 
 
 def _usable(rollout: Rollout) -> Any:
@@ -167,7 +200,7 @@ def _first(rollout: Rollout) -> Any:
 def _update(rollout: Rollout, found: Any, before: _Before) -> Any:
     """Tries the model, then moves the endpoint to it."""
     place, name = rollout.place, rollout.endpoint
-    trial = f"{rollout.name}{TRIAL}"
+    trial = rollout.trial_name
     _ensure_model(rollout)
     _ensure_config(rollout, trial, rollout.trial)
     _ensure_endpoint(rollout, trial, trial)
@@ -212,12 +245,21 @@ def change_config(place: Place, endpoint: str, config: str, **settings: Any) -> 
             place.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **settings)
             break
         except Exception as error:
-            now = place.settled(endpoint)
+            now = _taken(place, endpoint, config) if aws.is_unsure(error) else place.settled(endpoint)
             if now is not None and now["EndpointConfigName"] == config:
                 break
-            if attempt == place.patience.attempts or not may_pass(error):
+            if attempt == place.patience.attempts or not (may_pass(error) or is_missing(error)):
                 raise
-    return _in_service(endpoint, place.settled(endpoint), config)
+    return _in_service(endpoint, _taken(place, endpoint, config), config)
+
+
+def _taken(place: Place, endpoint: str, config: str) -> Any:
+    """The endpoint once it was made or updated: SageMaker may describe it as before for a while."""
+    for _ in place.patience.looks():
+        now = place.settled(endpoint)
+        if now is not None and (now["EndpointConfigName"] == config or now["EndpointStatus"] != "InService"):
+            break
+    return now
 
 
 def _in_service(endpoint: str, now: Any, config: str) -> Any:
@@ -248,7 +290,7 @@ def _ensure_endpoint(rollout: Rollout, name: str, config: str) -> Any:
         remove_endpoint(place, name)
     create = place.sagemaker.create_endpoint
     place.ensure(create, EndpointName=name, EndpointConfigName=config, Tags=rollout.tags)
-    return _in_service(name, place.settled(name), config)
+    return _in_service(name, _taken(place, name, config), config)
 
 
 def _remove_config(place: Place, name: str) -> None:
@@ -269,6 +311,9 @@ def _put_back(rollout: Rollout, before: _Before | None) -> str:
             _take_away(rollout)
         else:
             _restore(rollout, before)
+        remove_endpoint(rollout.place, rollout.trial_name)
+        _remove_config(rollout.place, rollout.trial_name)
+        remove_hosting(rollout.place, rollout.endpoint, rollout.name)
         remove_made(rollout.place, rollout.endpoint, keep=before.config if before else "")
     except Exception as error:
         return line(error)
@@ -277,9 +322,12 @@ def _put_back(rollout: Rollout, before: _Before | None) -> str:
 
 def _take_away(rollout: Rollout) -> None:
     place, name = rollout.place, rollout.endpoint
-    if place.settled(name) is not None:
+    now = place.settled(name)
+    if now is not None:
+        if now["EndpointConfigName"] != rollout.name:
+            raise EndpointError(f"endpoint {name} was made by somebody else meanwhile")
         scaling.remove(place, name)
-        remove_endpoint(place, name)
+    remove_endpoint(place, name)
 
 
 def _restore(rollout: Rollout, before: _Before) -> None:
@@ -294,9 +342,10 @@ def _restore(rollout: Rollout, before: _Before) -> None:
     scaling.apply(place, name, before.scaling)
 
 
-def _tidy(rollout: Rollout) -> None:
+def _tidy(rollout: Rollout, previous: str) -> None:
     """Takes away what served before, and what a killed step left."""
     try:
+        remove_hosting(rollout.place, rollout.endpoint, previous)
         remove_made(rollout.place, rollout.endpoint, keep=rollout.name)
     except Exception as error:
         what = f"endpoint {rollout.endpoint} serves {rollout.name}, but what served before could not be taken away"

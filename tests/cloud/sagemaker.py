@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -25,6 +26,7 @@ from werkzeug.serving import make_server
 from tests.cloud.faults import Faults, Kind
 from tests.cloud.sagemaker_control import Control
 from tests.cloud.sagemaker_invocations import Invocations
+from tests.cloud.sagemaker_lag import LISTS, Lag
 from tests.cloud.sagemaker_refusal import Refusal
 
 INVOCATION = re.compile(
@@ -42,6 +44,7 @@ class SageMaker:
         containers: Image to the address of the server that stands for its containers.
         faults: Which calls go wrong, and which were made. S3's are called `S3.GET`, `S3.PUT` and so on.
         control: What SageMaker does of its own accord; see there for how long it takes.
+        lag: How far its answers are behind.
         callers: Access keys that requests were signed with.
         identities: Claims of the tokens that a role was taken on with.
         role_seconds: How long the keys of such a role are valid.
@@ -52,6 +55,7 @@ class SageMaker:
         self.containers: dict[str, str] = {}
         self.faults = Faults()
         self.control = Control(self.containers)
+        self.lag = Lag()
         self.callers: set[str] = set()
         self.identities: list[dict[str, Any]] = []
         self.role_seconds = 3600
@@ -79,6 +83,7 @@ class SageMaker:
         self.containers.clear()
         self.faults.clear()
         self.control.clear()
+        self.lag.clear()
         self.callers.clear()
         self.identities.clear()
         self.role_seconds = 3600
@@ -106,10 +111,11 @@ class SageMaker:
             if method == "AssumeRoleWithWebIdentity":
                 self._take_on(environ)
             own = getattr(self.control, method, None)
-            if own is None:
+            if own is None and not (self.lag.answers and method in LISTS):
                 return Response.from_app(self._moto, environ)
             body = json.loads(_body(environ) or b"{}")
-            answer = own(body, lambda: _forwarded(Response.from_app(self._moto, environ)))
+            forward = partial(_forwarded, self._moto, environ)
+            answer = self.lag.answer(method, body, partial(own, body, forward) if own else forward)
         except Refusal as refusal:
             return refusal.response()
         return Response(json.dumps(answer), 200, content_type="application/x-amz-json-1.1")
@@ -149,8 +155,9 @@ def _body(environ: dict[str, Any]) -> bytes:
     return body
 
 
-def _forwarded(answer: Response) -> dict[str, Any]:
-    """What moto answered; an error of it goes to the client as it is."""
+def _forwarded(moto: Any, environ: dict[str, Any]) -> dict[str, Any]:
+    """What moto answers; an error of it goes to the client as it is."""
+    answer = Response.from_app(moto, environ)
     if answer.status_code >= 400:
         raise Refusal("", "", answer)
     content: dict[str, Any] = json.loads(answer.get_data() or b"{}")

@@ -114,6 +114,14 @@ class Control:
 
     # Models, configurations and endpoints
 
+    def ListTags(self, body: Content, forward: Forward) -> Content:
+        kind, _, name = body["ResourceArn"].rpartition(":")[2].partition("/")
+        known = {"endpoint": self._endpoints, "endpoint-config": self.backend.endpoint_configs}
+        known["model"] = self.backend._models
+        if name not in known.get(kind, {name: None}):
+            raise Refusal("ValidationException", f'Could not find {kind} "{name}".')
+        return forward()
+
     def CreateModel(self, body: Content, forward: Forward) -> Content:
         return self._unless_there(self.backend._models, body["ModelName"], "model", forward)
 
@@ -182,6 +190,8 @@ class Control:
         known = self._endpoints.get(name)
         if known is None or known.status == "Deleting":
             raise Refusal("ValidationException", f'Could not find endpoint "{name}".')
+        if known.status in ("Creating", "Updating"):
+            raise Refusal("ValidationException", f'Cannot update in-progress endpoint "{name}".')
         known.status, known.left = "Deleting", self.steps
         self._advance(name)
         return {}
