@@ -46,6 +46,8 @@ def test_endpoint(
         return _test_on_sagemaker(config, sagemaker.deployed(endpoint), patience or _ASYNC)
     if endpoint.get("platform") == VERTEX:
         return _test_on_vertex(config, endpoint)
+    if endpoint.get("platform") == kserve.PLATFORM:
+        return _test_on_kserve(config, endpoint)
     return on_this_machine.test_endpoint(config, endpoint)
 
 
@@ -111,3 +113,19 @@ def _check_serves(place: Region, endpoint: SagemakerEndpoint) -> None:
     if found["EndpointConfigName"] != endpoint.config:
         told = f"has the configuration {found['EndpointConfigName']} by now and not {endpoint.config}"
         raise EndpointError(f"endpoint {endpoint.name} {told}: it was deployed again since")
+
+
+def _test_on_kserve(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTest:
+    if config.roll_back:
+        fix = "deploy_kserve tests before it moves the traffic: leave it"
+        raise ArgumentError("roll_back", True, fix)
+    _, expected = kserve_predict.read_model(endpoint["artifact_uri"])
+    if expected is None:
+        raise ArgumentError("endpoint", endpoint["name"], "give one whose model has golden requests")
+    numbers = endpoint["runtime"] == "huggingface"
+
+    def ask(inputs: list[Any]) -> list[Any]:
+        responses = kserve.predict(endpoint, inputs)
+        return kserve_predict.labelled(responses, expected) if numbers else responses
+
+    return on_this_machine.measure(config, ask, expected.task, expected.requests, endpoint["url"])

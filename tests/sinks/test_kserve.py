@@ -7,6 +7,8 @@ import pytest
 
 from hfpc import golden
 from hfpc.errors import ArgumentError, EndpointError, HfpcError
+from hfpc.sinks.endpoint_test import TestEndpointConfig
+from hfpc.sinks.endpoint_test import test_endpoint as measured_at
 from hfpc.sinks.kserve import UndeployKserveConfig, deploy, predict, undeploy, with_extra
 from tests.cloud.faults import KINDS
 from tests.sinks.kserve_place import QUICK, deployment, state, told_by
@@ -92,6 +94,15 @@ def test_standard_mode(cluster, bring):
     assert state(cluster)["tweets"][4] == {"pvc://models/new": 100}
     with pytest.raises(ArgumentError, match=r"canary_percent=10: give 0: tweets runs in mode Standard"):
         bring("old", canary_percent=10)
+
+
+def test_an_endpoint_is_tested_on_its_own(cluster, bring):
+    deployed = bring("old")
+    assert measured_at(TestEndpointConfig(requests=5), deployed.metadata).metrics["requests"] == 5
+    with pytest.raises(EndpointError, match="max_latency_ms"):
+        measured_at(TestEndpointConfig(requests=5, max_latency_ms=0.001), deployed.metadata)
+    with pytest.raises(ArgumentError, match="roll_back=True"):
+        measured_at(TestEndpointConfig(roll_back=True), deployed.metadata)
 
 
 def test_kserves_own_runtime(cluster, bring, folders):
@@ -242,7 +253,7 @@ def test_a_cluster_without_kserve(cluster, bring):
 def test_every_call_may_fail(cluster, bring, beside):
     """Once: the step ends well all the same. As often as it is tried: all is as before, and the next step ends well."""
     faults = cluster.api.faults
-    name, settings = ("new" if beside else "old"), {"canary_percent": 10, "canary_seconds": 0.001}
+    name, settings = ("new" if beside else "old"), {"canary_percent": 10, "canary_seconds": 0.001, "ready_seconds": 10}
 
     def begin():
         cluster.api.reset()
@@ -250,6 +261,8 @@ def test_every_call_may_fail(cluster, bring, beside):
             bring("old")
         faults.clear()
 
+    for each in ("old", "new"):
+        bring(each)  # starts their servers, which takes many looks
     begin()
     before = state(cluster)
     wanted = bring(name, **settings)
