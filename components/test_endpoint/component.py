@@ -20,7 +20,8 @@ def test_endpoint(
     on any difference in label, and when the 95th percentile of the latency is over the limit.
 
     Args:
-        endpoint: An endpoint from `deploy_local`, `deploy_vertex_endpoint` or `deploy_sagemaker_endpoint`.
+        endpoint: An endpoint from `deploy_local`, `deploy_vertex_endpoint`,
+            `deploy_sagemaker_endpoint` or `deploy_kserve`.
         max_latency_ms: Most milliseconds that 95 of 100 requests may take, one at a time. Asynchronous
             endpoints of SageMaker answer by way of S3, so give them some seconds.
         requests: Requests to send; the golden ones are repeated until there are as many.

@@ -7,7 +7,7 @@ from hfpc import aws, google_cloud
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.serving import test_endpoint as on_this_machine
 from hfpc.serving.test_endpoint import EndpointTest, TestEndpointConfig
-from hfpc.sinks import sagemaker, vertex_predict, vertex_rollout
+from hfpc.sinks import kserve, kserve_predict, sagemaker, vertex_predict, vertex_rollout
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.sagemaker_calls import Place as Region
 from hfpc.sinks.sagemaker_endpoints import SagemakerEndpoint
