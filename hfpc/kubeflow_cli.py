@@ -102,8 +102,7 @@ def submit(
         print(json.dumps(plan, indent=2) if as_json else "\n".join(steps))
         return
     told = cli_values.console(stderr=as_json)
-    if kubeflow.loses_checkpoints(submission):
-        _line(told, "spot machines may be taken back: give checkpoint_uri=s3://…, or training starts anew then")
+    _tell_of_checkpoints(told, submission)
     server = Server(where)
     submitted = kubeflow.submit(server, submission)
     _line(told, f"{'submitted' if submitted.is_new else 'is submitted already'}: {submission.job_id}")
@@ -129,10 +128,18 @@ def schedule(where: "Address", name: str, submission: "KubeflowSubmission", timi
     from hfpc.submit.kubeflow_schedule import kubeflow_cron
 
     kubeflow_cron(timing)  # what it cannot say is refused before anything is asked
+    _tell_of_checkpoints(cli_values.console(), submission)
     made, change = recurring_runs(where).put(name or submission.name, submission, timing)
     zone = "time zone UTC unless the cluster has another"
     print(f"{change}: {made.display_name}, {made.cron}, {zone}, {made.state.lower()}")
     print(made.page)
+
+
+def _tell_of_checkpoints(console: Any, submission: "KubeflowSubmission") -> None:
+    from hfpc.submit.kubeflow import loses_checkpoints
+
+    if loses_checkpoints(submission):
+        _line(console, "spot machines may be taken back: give checkpoint_uri=s3://…, or training starts anew then")
 
 
 def _wait(

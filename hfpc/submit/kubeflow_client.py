@@ -179,6 +179,7 @@ class Server:
 
         try:
             yield
+            self._refuse_page()
         except ApiException as error:
             status = int(error.status or 0)
             raise RequestError(f"{what}: {self._words(status, error)}", status, status in _TRANSIENT) from error
@@ -186,7 +187,7 @@ class Server:
             cause = getattr(error, "reason", None) or error
             final = isinstance(cause, NameResolutionError | TlsError)
             raise RequestError(f"{what}: no answer from {self.host}: {_one_line(str(cause))}", 0, not final) from error
-        except (OpenApiException, OSError, _NotJsonError) as error:
+        except (OpenApiException, OSError, _PageError) as error:
             raise RequestError(f"{what}: {_one_line(str(error))}", 0, False) from error
 
     def _tried(self, what: str, ask: Callable[[], Any], find: Callable[[], Any]) -> Any:
@@ -204,6 +205,12 @@ class Server:
             pause *= 2
         raise AssertionError("the last try returns or raises")
 
+    def _refuse_page(self) -> None:
+        """Refuses a page, e.g. to log in, which kfp's client takes for an answer that says nothing."""
+        response = self.api_client.last_response if hasattr(self, "client") else None
+        if response is not None and "html" in (response.getheader("Content-Type") or ""):
+            raise _PageError(f"{self.host} answers with a page, e.g. to log in ({self._credential}): {_ANOTHER}")
+
     def _words(self, status: int, error: Any) -> str:
         text = _message(error)
         if status == 401:
@@ -220,8 +227,8 @@ def named(name: str) -> str:
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
 
 
-class _NotJsonError(Exception):
-    """The answer is a page."""
+class _PageError(Exception):
+    """The answer is a page for people."""
 
 
 def _client(host: str, namespace: str, timeout: int, arguments: dict[str, Any]) -> Any:
@@ -229,12 +236,8 @@ def _client(host: str, namespace: str, timeout: int, arguments: dict[str, Any]) 
 
     class Client(kfp.Client):  # type: ignore[misc]
         def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-            """Asks once: kfp's own method tries five times with stack traces, and takes a login page for health."""
-            api = self.healthzs.healthz_service_get_healthz.__self__
-            health, _, headers = api.healthz_service_get_healthz_with_http_info(_request_timeout=timeout)
-            if "json" not in headers.get("Content-Type", ""):
-                raise _NotJsonError(f"{host} answers with a page, e.g. to log in: {_ANOTHER}")
-            return health
+            """Asks once, in time: kfp's own method tries five times and prints stack traces."""
+            return self.healthzs.healthz_service_get_healthz(_request_timeout=timeout)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

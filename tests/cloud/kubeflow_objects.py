@@ -204,7 +204,7 @@ def _page(
     if sort_by:
         raise Refusal(501, f"The loopback does not sort by {sort_by}")
     for predicate in json.loads(filter)["predicates"] if filter else []:
-        if (predicate["operation"], predicate["key"]) != ("EQUALS", "display_name"):
+        if predicate["operation"] not in ("EQUALS", 1) or predicate["key"] != "display_name":
             raise Refusal(501, f"The loopback does not filter by {predicate}")
         found = [each for each in found if each["display_name"] == predicate["stringValue"]]
     start = int(page_token or 0)

@@ -33,16 +33,24 @@ class Runs:
 def task_details(run: dict[str, Any], spec: dict[str, Any], outcome: Runs) -> list[dict[str, Any]]:
     """The nodes of the workflow, as the API server lists them: groups, drivers and pods beside the tasks."""
     state, workflow = run["state"], spec["pipelineInfo"]["name"] + "-x7k2p"
-    tasks = spec["root"]["dag"]["tasks"]
-    details = [_detail(workflow, state), _detail("root-driver", state), _detail("root", state)]
+    groups = [_detail(workflow, state), _detail("root-driver", state), _detail("root", state)]
+    return groups + _of_dag(spec, spec["root"]["dag"], state, outcome.failing_task, workflow)
+
+
+def _of_dag(spec: dict[str, Any], dag: dict[str, Any], state: str, failing: str, workflow: str) -> list[dict[str, Any]]:
+    """The tasks of a pipeline, a condition or a loop, and of those in it."""
+    details, tasks = [], dag["tasks"]
     for name, task in tasks.items():
         own = state
         if state == "FAILED":
-            after = name in _after(tasks, outcome.failing_task)
-            own = "FAILED" if name == outcome.failing_task else "SKIPPED" if after else "SUCCEEDED"
-        pod = f"{workflow}-{name}-executor"
-        details += [_detail(f"{name}-driver", "SUCCEEDED"), _detail(task["taskInfo"]["name"], own, pod)]
-        details.append(_detail("executor", own))
+            own = "FAILED" if name == failing else "SKIPPED" if name in _after(tasks, failing) else "SUCCEEDED"
+        details.append(_detail(f"{name}-driver", "SUCCEEDED"))
+        inner = spec["components"][task["componentRef"]["name"]].get("dag")
+        if inner:
+            details += [_detail(name, own), *_of_dag(spec, inner, own, failing, workflow)]
+        else:
+            details.append(_detail(task["taskInfo"]["name"], own, f"{workflow}-{name}-executor"))
+            details.append(_detail("executor", own))
     return details
 
 

@@ -163,6 +163,67 @@ def test_where_the_log_cannot_be_read_the_pod_is_named(kubeflow):
     assert "learn: Kubeflow does not say why, see the log of toy-cloud-x7k2p-learn-executor" in done.output.splitlines()
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "throttled"])
+def test_looks_and_logs_that_fail_change_nothing(kubeflow, kind):
+    kubeflow.outcome.failing_task = "prepare"
+    kubeflow.outcome.logs["toy-cloud-x7k2p-prepare-executor"] = "ValueError: no rows"
+    for index in range(3):
+        kubeflow.faults.clear()
+        kubeflow.faults.plan(index, kind, method="GetRun")
+        done = submit("--wait", "--json")
+        assert done.exit_code == 1
+        assert json.loads(done.stdout)["errors"] == {"prepare": "ValueError: no rows"}, (index, kind)
+    kubeflow.faults.clear()
+    kubeflow.faults.plan(0, kind, times=4, method="ReadRunLog")
+    told = json.loads(submit("--wait", "--json").stdout)
+    assert told["state"] == "FAILED" and set(told["errors"]) == {"prepare"}
+
+
+def test_a_login_that_ends_while_waiting_ends_the_wait(kubeflow, token_file):
+    """The proxy then answers with its page, which kfp's client reads as a run that has no state."""
+    from hfpc.errors import HfpcError
+    from hfpc.submit import kubeflow as submitting
+    from hfpc.submit.kubeflow_client import Address, Server
+
+    submission = submitting.prepare(PIPELINE, {}, submitting.KubeflowSubmission(spec={}, parameters={}))
+    server = Server(Address(token_file=str(token_file)))
+    submitted = submitting.submit(server, submission)
+    looks = submitting.watch(server, submitted, submission.graph, 0.01)
+    assert next(looks).state == "RUNNING"
+    kubeflow.token, kubeflow.login_page = "another-token", True
+    with pytest.raises(HfpcError, match="answers with a page"):
+        next(looks)
+
+
+def test_nested_pipelines_are_shown_by_their_tasks(kubeflow):
+    done = submit("--wait", "--json", "--set", "source=sample:tweets", "--set", "name=tiny", pipeline="finetune_local")
+    assert done.exit_code == 0, done.output
+    names = ["load-dataset", "preprocess", "finetune", "optimize", "evaluate", "compare-models"]
+    assert list(json.loads(done.stdout)["tasks"])[:6] == names
+    assert set(json.loads(done.stdout)["tasks"].values()) == {"succeeded"}
+
+
+def test_the_turns_of_a_loop_are_numbered():
+    import kfp_server_api as api
+
+    from hfpc.submit.find import find
+    from hfpc.submit.graph import Graph
+    from hfpc.submit.kubeflow_run import read_run
+
+    graph = Graph(spec=find(f"{Path(__file__).with_name('toy_pipelines.py')}:loops"), parameters={"items": [1, 2]})
+    own = [step.name for step in graph.steps]
+    names = ["loops-x7k2p", "root", "for-loop-2(0:0)", own[0], "executor", "for-loop-2(1:1)", own[0], f"{own[-1]}(0)"]
+    states = dict.fromkeys(names, "SUCCEEDED") | {f"{own[-1]}(0)": "CANCELED"}
+    details = [api.V2beta1PipelineTaskDetail(display_name=name, state=states[name]) for name in names]
+    answer = api.V2beta1Run(
+        display_name="loops-1", state="CANCELED", run_details=api.V2beta1RunDetails(task_details=details)
+    )
+    run = read_run(answer, graph, lambda pod: "")
+    assert [task.name for task in run.run.tasks] == [f"{own[0]} (1)", f"{own[0]} (2)", own[-1]]
+    assert run.has_ended and run.run.state == "failed" and run.run.error == "it was cancelled"
+    assert run.run.tasks[-1].error == "it was cancelled"
+
+
 def test_interrupted_while_waiting_it_says_that_the_run_goes_on(kubeflow):
     command = [sys.executable, "-m", "hfpc.cli", "submit", PIPELINE, "--to", "kubeflow", "--wait"]
     environment = {**os.environ, "HFPC_POLL_SECONDS": "600"}
@@ -273,7 +334,7 @@ def test_refusals_name_the_credential_and_how_to_give_another(kubeflow, monkeypa
     monkeypatch.delenv("HFPC_KUBEFLOW_TOKEN")
     assert "does not know the caller (without a credential)" in submit().output
     kubeflow.login_page = True
-    assert "answers with a page, e.g. to log in: give another with" in submit().output
+    assert "answers with a page, e.g. to log in (without a credential): give another with" in submit().output
     missing = submit("--existing-token-file", str(tmp_path / "none"))
     assert missing.exit_code == 1 and "it cannot be read" in missing.output
 
