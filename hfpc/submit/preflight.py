@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from hfpc.doctor import Finding
 from hfpc.errors import HfpcError
 from hfpc.submit import (
+    preflight_access,
     preflight_compute,
     preflight_hub,
     preflight_images,
@@ -34,6 +35,7 @@ CHECKS: dict[str, Check] = {
     "APIs": preflight_project.apis,
     "location": preflight_project.location,
     "service account": preflight_project.service_account,
+    "Vertex AI": preflight_access.vertex,
     "pipeline": preflight_spec.pipeline,
     "parameters": preflight_spec.parameters,
     "labels": preflight_spec.labels,

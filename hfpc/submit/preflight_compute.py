@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hfpc import google_cloud
 from hfpc.doctor import Finding
-from hfpc.submit.preflight_google import Google, UncheckedError
+from hfpc.submit.preflight_google import Google, NoCredentialsError, UncheckedError
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
 
 _MOST_PAGES = 20
@@ -65,10 +66,37 @@ def asked_for(subject: Subject) -> list[Machine]:
                 accelerator=_spelt(given.get("accelerator_type")),
                 count=int(given.get("accelerator_count") or 0),
                 replicas=int(given.get("min_replicas") or 1),
-                quota="custom_model_serving" if "min_replicas" in step.inputs else "",
+                quota=_serving(bool(given.get("spot"))) if "min_replicas" in step.inputs else "",
             )
         )
     return found
+
+
+def serving_now(subject: Subject) -> Iterator[Machine]:
+    """The machines of the endpoints that the run deploys to, which go on beside the new ones until these serve.
+
+    The endpoint at which a model is tried has one replica, and is gone before the others start.
+
+    Raises:
+        UncheckedError: An endpoint cannot be asked for.
+    """
+    google, region = subject.google, subject.google.location
+    for step, _, name in subject.inputs("endpoint_name"):
+        if step.function != "deploy_vertex_endpoint":
+            continue
+        path = f"/v1/projects/{google.project}/locations/{region}/endpoints/{name}"
+        found = google.ask("GET", google_cloud.endpoint("aiplatform", region), path)
+        for deployed in [] if found.status == 404 else found.get().get("deployedModels", []):
+            resources = deployed.get("dedicatedResources", {})
+            spec = resources.get("machineSpec", {})
+            yield Machine(
+                task=step.name,
+                machine_type=str(spec.get("machineType", "")),
+                accelerator=_spelt(spec.get("acceleratorType")),
+                count=int(spec.get("acceleratorCount", 0)),
+                replicas=int(resources.get("minReplicaCount", 1)),
+                quota=_serving(bool(resources.get("spot"))),
+            )
 
 
 def machines(subject: Subject) -> Iterator[Finding]:
@@ -96,6 +124,12 @@ def machines(subject: Subject) -> Iterator[Finding]:
 def quota(subject: Subject) -> Iterator[Finding]:
     """Whether the project's quota lets the accelerators be used (Service Usage API v1beta1)."""
     asked = asked_for(subject) if subject.is_region else []
+    try:
+        asked += serving_now(subject) if asked else []
+    except NoCredentialsError:
+        raise
+    except UncheckedError as error:
+        yield note("quota of what serves now", f"not counted, although it goes on until the new model serves: {error}")
     needed: Counter[tuple[str, str]] = Counter()
     for task in {machine.task for machine in asked}:
         own: Counter[tuple[str, str]] = Counter()
@@ -152,6 +186,10 @@ def _of_pool(task: str, pool: dict[str, Any], quota: str) -> Machine:
         chips = math.prod(map(int, topology.split("x"))) if re.fullmatch(r"\d+(x\d+)+", topology) else int(tpu[2])
         kind, count, replicas = tpu[1], chips, 1
     return Machine(task=task, machine_type=machine_type, accelerator=kind, count=count, replicas=replicas, quota=quota)
+
+
+def _serving(is_spot: bool) -> str:
+    return "custom_model_serving_preemptible" if is_spot else "custom_model_serving"
 
 
 def _spelt(kind: Any) -> str:

@@ -104,7 +104,7 @@ def service_account(subject: Subject) -> Iterator[Finding]:
         fix = "give its e-mail address, NAME@PROJECT.iam.gserviceaccount.com"
         yield problem(f"service account {given}", "is no service account", fix)
         return
-    email = given or f"{google.project_number()}-compute@developer.gserviceaccount.com"
+    email = subject.tasks_account()
     what = f"service account {email}" + ("" if given else " (the default)")
     home = _home(email, google.project)
     path = f"/v1/projects/{home}/serviceAccounts/{email}"

@@ -128,9 +128,9 @@ def _tasks_may_write(subject: Subject, name: str) -> bool | str:
     """Whether the account of the tasks may write to a bucket, or why that cannot be told."""
     google = subject.google
     try:
-        account = subject.submission.service_account
-        account = account or f"{google.project_number()}-compute@developer.gserviceaccount.com"
-        return google.permitted(account, _NEEDED[0], f"//storage.googleapis.com/projects/_/buckets/{name}")
+        return google.permitted(
+            subject.tasks_account(), _NEEDED[0], f"//storage.googleapis.com/projects/_/buckets/{name}"
+        )
     except UncheckedError as error:
         return str(error)
 

@@ -34,6 +34,15 @@ class Subject:
         """Whether the location can be a region at all; where not, nothing is said of what it lacks."""
         return bool(_REGION.fullmatch(self.submission.location))
 
+    def tasks_account(self) -> str:
+        """E-mail address of the account that the tasks run as.
+
+        Raises:
+            UncheckedError: It is the default one, and the project's number cannot be read.
+        """
+        given = self.submission.service_account
+        return given or f"{self.google.project_number()}-compute@developer.gserviceaccount.com"
+
     def inputs(self, *names: str) -> Iterator[tuple[Step, str, str]]:
         """Step, pipeline parameter (or input) and value of the inputs with these names that are known and not ""."""
         for step in self.steps:

@@ -70,6 +70,7 @@ class World:
         types: "machineTypes" or "acceleratorTypes" to name, to zones and what else the API says of it.
         limits: Quota metric to region ("" for all others) to limit.
         jobs: Id to state of the pipeline jobs.
+        endpoints: Name to JSON of the endpoints.
         resources: Full name of a key or a network to its JSON.
         images: Image with tag.
     """
@@ -85,6 +86,7 @@ class World:
     types: dict[str, dict[str, tuple[list[str], dict[str, Any]]]] = field(default_factory=dict)
     limits: dict[str, dict[str, int]] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
+    endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     images: set[str] = field(default_factory=set)
 
@@ -311,6 +313,11 @@ def _job(world: World, query: Query, content: Any, project: str, job: str) -> An
     return {"name": job, "state": _found(world.jobs, job)}
 
 
+def _endpoint(world: World, query: Query, content: Any, project: str, name: str) -> Any:
+    _in_project(world, project)
+    return {"name": name, **_found(world.endpoints, name)}
+
+
 def _account(world: World, query: Query, content: Any, email: str) -> Any:
     account = _found(world.accounts, email)
     return {"email": email, "disabled": True} if account.disabled else {"email": email}
@@ -341,6 +348,9 @@ def _object(world: World, query: Query, content: Any, name: str, key: str) -> An
 
 def _troubleshoot(world: World, query: Query, content: Any) -> Any:
     asked = content["accessTuple"]
+    kind, _, project = asked["fullResourceName"].partition("/projects/")
+    if kind == "//cloudresourcemanager.googleapis.com" and project != world.project:
+        return {"access": "UNKNOWN_INFO_DENIED"}  # its policy cannot be read
     held = (asked["principal"], asked["permission"], asked["fullResourceName"]) in world.granted
     return {"access": "GRANTED" if held else "NOT_GRANTED"}
 
@@ -366,6 +376,7 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("GET", r"/serviceusage/v1beta1/projects/([^/]+)/services/[^/]+/consumerQuotaMetrics/([^/]+)", _quota),
     ("GET", r"/aiplatform/v1/projects/([^/]+)/locations", _locations),
     ("GET", r"/aiplatform/v1/projects/([^/]+)/locations/[^/]+/pipelineJobs/([^/]+)", _job),
+    ("GET", r"/aiplatform/v1/projects/([^/]+)/locations/[^/]+/endpoints/([^/]+)", _endpoint),
     ("GET", r"/iam/v1/projects/[^/]+/serviceAccounts/([^/:]+)", _account),
     ("POST", r"/iam/v1/projects/[^/]+/serviceAccounts/([^/:]+):testIamPermissions", _account_permissions),
     ("GET", r"/storage/storage/v1/b/([^/]+)", _bucket),

@@ -6,12 +6,14 @@ from google.protobuf import json_format
 from google_cloud_pipeline_components.v1.custom_job import create_custom_training_job_from_component
 from kfp import dsl
 
+from hfpc import components, images
 from tests.cloud.google_services import Account, Bucket, World
 
 TASKS = "tasks@test.iam.gserviceaccount.com"
 DEFAULT = "123456-compute@developer.gserviceaccount.com"
 AGENT = "service-123456@gcp-sa-aiplatform.iam.gserviceaccount.com"
 ROOT = "//storage.googleapis.com/projects/_/buckets/artifacts"
+PROJECT = "//cloudresourcemanager.googleapis.com/projects/test"
 KEY = "projects/test/locations/us-central1/keyRings/ring/cryptoKeys/key"
 NETWORK = "projects/123456/global/networks/inside"
 SECRET = "hf_AbcdefghijklmnopQRSTUV"
@@ -62,6 +64,34 @@ def compiled(registry):
     return spec.replace("gcr.io/ml-pipeline", f"{registry}/ml-pipeline")
 
 
+def serving(registry, **deployment):
+    """The spec of a pipeline with the steps that register a model with Vertex AI and deploy it on T4s."""
+
+    @dsl.pipeline(name="serving")
+    def serves(image: str = ""):
+        model = dsl.importer(artifact_uri="gs://artifacts/model", artifact_class=dsl.Model)
+        predictions = dsl.importer(artifact_uri="gs://artifacts/predictions", artifact_class=dsl.Dataset)
+        version = components.register_vertex_model(
+            model=model.output,
+            predictions=predictions.output,
+            name="tweets",
+            project="test",
+            location="us-central1",
+            image=image,
+        )
+        components.deploy_vertex_endpoint(
+            registered=version.outputs["registered"],
+            endpoint_name="tweets",
+            accelerator_type="NVIDIA_TESLA_T4",
+            accelerator_count=1,
+            min_replicas=2,
+            **deployment,
+        )
+
+    spec = json.dumps(json_format.MessageToDict(serves.pipeline_spec))
+    return json.loads(spec.replace(images.CPU, f"{registry}/hfpc/cpu:1.0"))
+
+
 def good_world():
     l4 = {"accelerators": [{"guestAcceleratorType": "nvidia-l4", "guestAcceleratorCount": 8}]}
     zones = ["us-central1-a", "us-east4-c"]
@@ -77,6 +107,8 @@ def good_world():
         granted={
             (TASKS, "storage.objects.create", ROOT),
             (DEFAULT, "storage.objects.create", ROOT),
+            (TASKS, "aiplatform.customJobs.create", PROJECT),
+            (DEFAULT, "aiplatform.customJobs.create", PROJECT),
             (AGENT, "cloudkms.cryptoKeyVersions.useToEncrypt", f"//cloudkms.googleapis.com/{KEY}"),
         },
         types={

@@ -21,6 +21,7 @@ OK = (
     "APIs",
     "location us-central1",
     f"service account {TASKS}",
+    "Vertex AI",
     "pipeline",
     "parameters",
     "labels",

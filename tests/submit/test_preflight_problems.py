@@ -9,7 +9,7 @@ pytest.importorskip("google.auth")
 pytest.importorskip("google_cloud_pipeline_components")
 
 from hfpc.submit.preflight import preflight
-from tests.submit.preflight_cloud import AGENT, DEFAULT, KEY, NETWORK, ROOT, TASKS, of_level
+from tests.submit.preflight_cloud import AGENT, DEFAULT, KEY, NETWORK, PROJECT, ROOT, TASKS, of_level, serving
 
 ELSEWHERE = "tasks@other.example.org.iam.gserviceaccount.com"
 
@@ -102,6 +102,12 @@ PROBLEMS = {
         f"{TASKS}, as whom the tasks run, may not write",
         f"roles/storage.objectUser --member=serviceAccount:{TASKS}",
     ),
+    "tasks may not use Vertex AI": (
+        remove("granted", (TASKS, "aiplatform.customJobs.create", PROJECT)),
+        {},
+        f"Vertex AI in test {TASKS}, as whom the tasks run, lacks aiplatform.customJobs.create",
+        f"--member=serviceAccount:{TASKS} --role=roles/aiplatform.user",
+    ),
     "account missing": (
         remove("accounts", TASKS),
         {},
@@ -110,7 +116,12 @@ PROBLEMS = {
     ),
     "default account missing": (remove("accounts", DEFAULT), {"service_account": ""}, DEFAULT, "--service-account"),
     "account of another project": (
-        lambda services: services.world.granted.add((ELSEWHERE, "storage.objects.create", ROOT)),
+        lambda services: services.world.granted.update(
+            {
+                (ELSEWHERE, "storage.objects.create", ROOT),
+                (ELSEWHERE, "aiplatform.customJobs.create", PROJECT),
+            }
+        ),
         {"service_account": ELSEWHERE},
         "does not exist in example.org:other",
         "--project=example.org:other",
@@ -203,7 +214,9 @@ PROBLEMS = {
         "ENABLED",
     ),
     "key not for Vertex AI": (
-        set_world(granted={(TASKS, "storage.objects.create", ROOT)}),
+        lambda services: services.world.granted.remove(
+            (AGENT, "cloudkms.cryptoKeyVersions.useToEncrypt", f"//cloudkms.googleapis.com/{KEY}")
+        ),
         {},
         f"{AGENT} may not use it",
         "roles/cloudkms.cryptoKeyEncrypterDecrypter",
@@ -286,3 +299,43 @@ def test_a_metric_that_is_not_told_is_a_note(services, submission):
     findings = preflight(submission)
     assert of_level(findings, "problem") == []
     assert [finding.what for finding in of_level(findings, "note")] == ["quota of nvidia-l4 (custom_model_training)"]
+
+
+def registry_of(services):
+    return services.url.removeprefix("http://")
+
+
+def serves(name, count, **resources):
+    """An endpoint at which a model serves on T4s."""
+    spec = {"machineType": "n1-standard-4", "acceleratorType": "NVIDIA_TESLA_T4", "acceleratorCount": count}
+    return {name: {"deployedModels": [{"dedicatedResources": {"machineSpec": spec, **resources}}]}}
+
+
+@pytest.mark.parametrize(
+    ("there", "spot", "told"),
+    [
+        (serves("other", 1), False, []),
+        (serves("tweets", 1, minReplicaCount=3), False, ["4 in us-central1, the run needs 5"]),
+        (serves("tweets", 1, minReplicaCount=3, spot=True), False, ["1 in us-central1, the run needs 3"]),
+        ({}, True, ["1 in us-central1, the run needs 2"]),
+    ],
+)
+def test_what_serves_now_needs_its_quota_until_the_new_model_serves(services, submission, there, spot, told):
+    services.world.endpoints = there
+    services.world.limits["custom_model_serving_nvidia_t4_gpus"] = {"": 4}
+    services.world.limits["custom_model_serving_preemptible_nvidia_t4_gpus"] = {"": 1}
+    spec = serving(registry_of(services), spot=spot)
+    findings = preflight(dataclasses.replace(submission, spec=spec))
+    assert [f.found for f in findings if f.what.startswith("quota") and f.level != "ok"] == told
+
+
+@pytest.mark.parametrize("permission", ["aiplatform.models.upload", "aiplatform.endpoints.deploy"])
+def test_the_tasks_must_be_allowed_to_register_and_to_deploy(services, submission, permission):
+    needed = {"aiplatform.models.upload", "aiplatform.endpoints.deploy"}
+    services.world.granted |= {(TASKS, each, PROJECT) for each in needed - {permission}}
+    findings = preflight(dataclasses.replace(submission, spec=serving(registry_of(services))))
+    told = [finding for finding in of_level(findings, "problem") if finding.what == "Vertex AI in test"]
+    assert [finding.found for finding in told] == [f"{TASKS}, as whom the tasks run, lacks {permission}"]
+    services.refused = {"policytroubleshooter"}
+    findings = preflight(dataclasses.replace(submission, spec=serving(registry_of(services))))
+    assert [f.level for f in findings if f.what == "Vertex AI"] == ["note"]
