@@ -3,6 +3,7 @@
     python compile.py                      writes build/<target>/ and the generated files
     python compile.py --target vertex      for one target only
     python compile.py --profile gpu-l4     for other machines than the CPUs of the default
+    python compile.py --pin-digests FILE   name our images by digest, as `make push` wrote them (or `registry`)
     python compile.py --check              writes nothing; exit 1 when a generated file is stale
 
 Generated and committed: `components/*/component.yaml`, every README.md below `components/` and
@@ -20,7 +21,7 @@ import yaml
 
 from hfpc import components, images, pipelines
 from hfpc.errors import HfpcError
-from hfpc.submit import readme
+from hfpc.submit import digests, readme
 from hfpc.submit.compile import TARGETS, compile_all, compile_component, compile_pipeline
 
 ROOT = Path(__file__).parent
@@ -34,6 +35,11 @@ def main() -> int:
         "--profile", default="cpu", help="machines that finetune is compiled for, see `hfpc profiles` (default: cpu)"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "build", help="folder to write (default: build)")
+    parser.add_argument(
+        "--pin-digests",
+        metavar="FILE",
+        help="put digests in place of the tags of our images: build/digests.json, or `registry` to ask for them",
+    )
     parser.add_argument("--check", action="store_true", help="only check that the generated files are fresh")
     options = parser.parse_args()
     generated = generate()
@@ -46,15 +52,23 @@ def main() -> int:
     for path in stale:
         path.write_text(generated[path], encoding="utf-8")
         print(f"wrote {path.relative_to(ROOT)}")
+    try:
+        compile_targets(options)
+    except HfpcError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def compile_targets(options: argparse.Namespace) -> None:
+    """Writes the YAML of every component and pipeline, for one target or all."""
+    known = digests.digests(options.pin_digests) if options.pin_digests else {}
     for target in [options.target] if options.target else TARGETS:
         folder = options.output / target
-        try:
-            files = compile_all(target, folder, options.profile)
-        except HfpcError as error:
-            print(error, file=sys.stderr)
-            return 1
+        files = compile_all(target, folder, options.profile)
         print(f"compiled {len(files)} components and pipelines for {target} into {folder}")
-    return 0
+        if options.pin_digests:
+            print(f"pinned {sum(digests.pin(file, known) for file in files)} images by digest")
 
 
 def generate() -> dict[Path, str]:

@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hfpc.doctor import Finding
-from hfpc.submit.preflight_google import Answer, NoCredentialsError, UncheckedError, anonymous, send
+from hfpc.submit.image_repository import VARIABLE, serving_image
+from hfpc.submit.preflight_google import Answer, Google, NoCredentialsError, UncheckedError, anonymous, send
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
 
 _MANIFESTS = ", ".join(
@@ -18,6 +19,8 @@ _MANIFESTS = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
+_NOT_SERVED = "Vertex AI serves images of Artifact Registry and Container Registry only"
+_COPY = f"copy it there, and set {VARIABLE} to where the images are, or give image=…-docker.pkg.dev/…"
 _LOOPBACK = ("127.0.0.1", "localhost")
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?", re.I)
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -57,7 +60,12 @@ def references(subject: Subject) -> list[str]:
             pool["container_spec"]["image_uri"] for pool in pools if "image_uri" in pool.get("container_spec", {})
         ]
     found += [value for _, _, value in subject.inputs("image", "serving_image")]
-    return sorted(set(found))
+    return sorted({*found, *serving_images(subject)})
+
+
+def serving_images(subject: Subject) -> set[str]:
+    """The images that serve the models which the run registers with Vertex AI."""
+    return {image for step in subject.steps if (image := serving_image(step))}
 
 
 def is_on_artifact_registry(reference: str) -> bool:
@@ -84,7 +92,8 @@ def parse(reference: str) -> Image:
 
 
 def images(subject: Subject) -> Iterator[Finding]:
-    """Whether each image is there."""
+    """Whether each image is there, and where Vertex AI can pull it from."""
+    serving = serving_images(subject)
     for reference in references(subject):
         what = f"image {reference}"
         if "{{" not in reference and not _IMAGE.fullmatch(reference):
@@ -92,7 +101,10 @@ def images(subject: Subject) -> Iterator[Finding]:
             continue
         try:
             image = parse(reference)
-            answer = _manifest(subject, image)
+            if reference in serving and not image.is_google:
+                yield problem(what, _NOT_SERVED, _COPY)
+                continue
+            answer = manifest(subject.google, image)
         except NoCredentialsError:
             yield note(what, "not checked: Google's registries are asked with credentials")
             continue
@@ -116,10 +128,16 @@ def _judged(what: str, image: Image, answer: Answer) -> Finding:
     return note(what, f"not checked: {answer.message}")
 
 
-def _manifest(subject: Subject, image: Image) -> Answer:
+def manifest(google: Google, image: Image) -> Answer:
+    """What the image's registry says of it, without its content; the digest is among the headers.
+
+    Raises:
+        NoCredentialsError: Google's registries are asked with credentials, and there are none.
+        UncheckedError: There is no answer.
+    """
     path, headers = f"/v2/{image.name}/manifests/{image.tag}", {"Accept": _MANIFESTS}
     if image.is_google:
-        return subject.google.ask("HEAD", image.registry, path, headers=headers)
+        return google.ask("HEAD", image.registry, path, headers=headers)
     with anonymous() as session:
         answer = send(session, "HEAD", image.registry, path, headers=headers)
         if answer.status == 401 and (token := _anonymous_token(session, image, answer)):
