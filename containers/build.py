@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 from hfpc import __version__
-from hfpc.images import IMAGES, Image
+from hfpc.images import IMAGES, REPOSITORY, Image
 
 ROOT = Path(__file__).parent.parent
 DIGESTS = ROOT / "build" / "digests.json"
@@ -60,7 +60,7 @@ def main() -> int:
 
 def build_command(image: Image) -> list[str]:
     """What builds an image."""
-    arguments = {"IMAGE": image.name, "VERSION": __version__, "REVISION": revision()}
+    arguments = {"IMAGE": image.name, "VERSION": __version__, "REVISION": revision(), "REPOSITORY": REPOSITORY}
     if base := os.environ.get("BASE_IMAGE"):
         arguments["BASE_IMAGE"] = base
     if (index := torch_index(image)) is not None:

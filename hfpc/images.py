@@ -37,7 +37,7 @@ class Image:
         return f"{REPOSITORY}/{self.repository}:{__version__}"
 
 
-_STEPS = ("local", "optimize", "samples", "google", "aws", "azure")
+_STEPS = ("local", "optimize", "samples", "google", "aws", "azure", "kubeflow")
 
 IMAGES = (
     Image(name="cpu", repository="hfpc-python-cpu", what="Every step, on CPUs.", extras=_STEPS, torch="cpu"),
