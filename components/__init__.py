@@ -11,6 +11,7 @@ from hfpc.components.deploy_vertex_endpoint.component import deploy_vertex_endpo
 from hfpc.components.evaluate.component import evaluate
 from hfpc.components.find_vertex_champion.component import find_vertex_champion
 from hfpc.components.finetune.component import finetune
+from hfpc.components.finetune_trainjob.component import finetune_trainjob
 from hfpc.components.load_dataset.component import load_dataset
 from hfpc.components.optimize.component import optimize
 from hfpc.components.preprocess.component import preprocess
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "find_vertex_champion",
     "finetune",
+    "finetune_trainjob",
     "load_dataset",
     "optimize",
     "preprocess",

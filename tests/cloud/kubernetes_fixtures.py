@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.cloud.kubernetes import Kubernetes
     from tests.cloud.kubernetes_gateway import Gateway
     from tests.cloud.kubernetes_kserve import KServe
+    from tests.cloud.kubernetes_trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,13 @@ class Cluster:
         api: Its API server.
         kserve: What acts on InferenceServices.
         gateway: Where they are asked.
+        trainer: What acts on TrainJobs.
     """
 
     api: "Kubernetes"
     kserve: "KServe"
     gateway: "Gateway"
+    trainer: "Trainer"
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +37,14 @@ def _cluster(certificate) -> Iterator[Cluster]:
     from tests.cloud.kubernetes_containers import Containers
     from tests.cloud.kubernetes_gateway import Gateway
     from tests.cloud.kubernetes_kserve import KServe
+    from tests.cloud.kubernetes_trainer import Trainer
 
-    api, containers = Kubernetes(), Containers()
+    api, containers, trainer = Kubernetes(), Containers(), Trainer()
     kserve = KServe(containers)
-    api.controllers["inferenceservices"] = kserve
+    api.controllers |= {"inferenceservices": kserve, "trainjobs": trainer}
     try:
         with api.serve(*certificate), Gateway(api, kserve).serve() as gateway:
-            yield Cluster(api, kserve, gateway)
+            yield Cluster(api, kserve, gateway, trainer)
     finally:
         containers.close()
 
@@ -52,6 +56,7 @@ def cluster(_cluster, certificate, tmp_path, monkeypatch) -> Iterator[Cluster]:
     _cluster.kserve.history.clear()
     _cluster.kserve.held.clear()
     _cluster.gateway.answered.clear()
+    _cluster.trainer.finish = None
     monkeypatch.setenv("KUBECONFIG", str(_cluster.api.write_kubeconfig(tmp_path / "kubeconfig", certificate[0])))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))))

@@ -1,0 +1,343 @@
+"""Fine-tuning on several nodes of a cluster: a TrainJob of Kubeflow Trainer that runs the same code as `finetune`.
+
+The job is made through the Kubernetes client and not through the SDK `kubeflow`: its trainer for a container takes no
+command, and its client names jobs at random, so that a call whose answer was lost could not be found again.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hfpc import images, manifest, storage
+from hfpc.errors import ArgumentError, DataError, HfpcError
+from hfpc.manifest import Manifest
+from hfpc.progress import Reporter
+from hfpc.redaction import MASK, redacted
+from hfpc.sinks.kubernetes_calls import (
+    MANAGED,
+    Kind,
+    Namespace,
+    check_labels,
+    check_name,
+    check_ours,
+    check_resources,
+    namespace,
+    reaching,
+)
+from hfpc.sinks.patience import Patience
+
+TRAIN_JOB = Kind("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob", "Kubeflow Trainer 2.2 or later")
+JOB = "hfpc/job"
+"""Label: what the job trains, so that a step finds what it made before."""
+
+_SPOT = {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true", "effect": "NoSchedule"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJobConfig:
+    """Where a fine-tuning runs.
+
+    Attributes:
+        name: Beginning of the job's name: lower case letters, digits and hyphens, at most 40.
+        output_uri: Folder in a store (`gs://…`, `s3://…`) below which node 0 writes the outputs.
+        namespace: Namespace; "" for the one that this code runs in, or that the kubeconfig names.
+        nodes: Number of nodes.
+        processes_per_node: Processes on each node, one an accelerator.
+        resources: What each node asks for and is limited to, e.g. `{"nvidia.com/gpu": "4"}`.
+        runtime: ClusterTrainingRuntime with PyTorch's launcher; Kubeflow Trainer brings "torch-distributed".
+        image: Training image; "" takes this package's own, for GPUs where `resources` has some.
+        service_account: Service account of the pods; "" for the namespace's own.
+        node_selector: Labels of the nodes that may train.
+        environment: Environment variables of the container; no secrets.
+        restarts: How often a job is made again that failed for another reason than a mistake in its settings or data,
+            such as the loss of a spot machine. Needs a `checkpoint_uri`, from which it goes on.
+        total_seconds: How long the training may take.
+
+    Raises:
+        ArgumentError: A value cannot be used.
+    """
+
+    name: str
+    output_uri: str
+    namespace: str = ""
+    nodes: int = 1
+    processes_per_node: int = 1
+    resources: Mapping[str, str] = field(default_factory=lambda: {"cpu": "4", "memory": "16Gi"})
+    runtime: str = "torch-distributed"
+    image: str = ""
+    service_account: str = ""
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    restarts: int = 0
+    total_seconds: float = 7 * 24 * 3600.0
+
+    def __post_init__(self) -> None:
+        check_name(self.name, "name", 40)
+        for argument in ("namespace", "service_account", "runtime"):
+            if getattr(self, argument) or argument == "runtime":
+                check_name(getattr(self, argument), argument, 63)
+        if not re.fullmatch("(gs|s3)://.+", self.output_uri):
+            raise ArgumentError("output_uri", self.output_uri, "give a folder that all nodes reach, gs://… or s3://…")
+        for argument, least, most in (("nodes", 1, 1000), ("processes_per_node", 1, 64), ("restarts", 0, 100)):
+            value = getattr(self, argument)
+            if isinstance(value, bool) or value != int(value) or not least <= value <= most:
+                raise ArgumentError(argument, value, f"give a whole number, {least} to {most}")
+        check_resources(self.resources)
+        check_labels(self.node_selector, "node_selector")
+        for variable, value in self.environment.items():
+            if not isinstance(value, str) or redacted("secret", variable) == MASK:
+                fix = "give text, and no secret: whoever may see the job could read it"
+                raise ArgumentError("environment", {variable: MASK}, fix)
+        if not self.total_seconds > 0:
+            raise ArgumentError("total_seconds", self.total_seconds, "give seconds above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """What a job left.
+
+    Attributes:
+        job: Name of the job.
+        uri: Folder of the model.
+        curves: URI of the page with the curves.
+        record: What the model says of itself.
+    """
+
+    job: str
+    uri: str
+    curves: str
+    record: Manifest
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata of its artifact."""
+        assert self.record.model is not None
+        model = self.record.model
+        return {
+            "artifact_uri": self.uri,
+            "curves": self.curves,
+            "base_model": model.base_model,
+            "revision": model.revision,
+            "fingerprint": model.fingerprint,
+        }
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Metrics on the validation rows."""
+        assert self.record.model is not None
+        return dict(self.record.model.metrics)
+
+
+def with_extra(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> TrainJobConfig:
+    """The configuration with rare settings, by name.
+
+    Raises:
+        ArgumentError: There is no such setting, or a value cannot be used.
+    """
+    rare = {each.name for each in fields(TrainJobConfig)} - set(settings)
+    unknown = sorted(set(extra) - rare)
+    if unknown:
+        raise ArgumentError("extra", unknown, f"give some of {', '.join(sorted(rare))}")
+    return TrainJobConfig(**settings, **extra)
+
+
+def location(uri: str) -> str:
+    """The URI of an artifact as nodes read it: Kubeflow's own store speaks S3."""
+    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri
+
+
+def train(
+    tokenized: str, settings: Mapping[str, Any], config: TrainJobConfig, patience: Patience | None = None
+) -> TrainedModel:
+    """Runs a fine-tuning as a TrainJob and waits for it.
+
+    Called again with the same arguments it waits for the job that runs, or gives what that job made. A job that
+    fails is deleted, and so is one that is no longer waited for.
+
+    Args:
+        tokenized: URI of a tokenized data set that all nodes reach.
+        settings: Settings of the fine-tuning, by name; see `FinetuneConfig`.
+        config: Where it runs.
+        patience: How long is waited; None takes the defaults.
+
+    Raises:
+        ArgumentError: An argument cannot be used.
+        HfpcError: The training failed, with its reason, or the cluster refused or did not answer.
+    """
+    if not re.fullmatch("(gs|s3)://.+", tokenized):
+        raise ArgumentError("tokenized", tokenized, "give a data set in a store that all nodes reach, gs://… or s3://…")
+    if config.restarts and not settings.get("checkpoint_uri"):
+        raise ArgumentError("restarts", config.restarts, "give a checkpoint_uri to go on from, or 0")
+    _check_settings(settings)
+    key = _key(tokenized, settings, config)
+    out = f"{config.output_uri.rstrip('/')}/{key}"
+    name = f"{config.name}-{key[:10]}"
+    if _record(out) is None:
+        space = namespace(config.namespace, patience)
+        with reaching(f"training {name}", TRAIN_JOB):
+            _run(space, train_job(name, key, tokenized, out, settings, config), out, config)
+    record = _record(out)
+    if record is None:
+        raise HfpcError(f"{name} is complete but wrote no model to {out}/model: see the log of its node 0")
+    return TrainedModel(job=name, uri=f"{out}/model", curves=f"{out}/curves.html", record=record)
+
+
+def train_job(
+    name: str, key: str, tokenized: str, out: str, settings: Mapping[str, Any], config: TrainJobConfig
+) -> dict[str, Any]:
+    """The TrainJob of a fine-tuning."""
+    processes = config.nodes * config.processes_per_node
+    device = "gpu" if any(each.endswith("/gpu") for each in config.resources) else "cpu"
+    trainer: dict[str, Any] = {
+        "image": config.image or images.for_device(images.CPU, device),
+        "command": ["python", "-m", "hfpc.training.node"],
+        "args": [tokenized, out, json.dumps(dict(settings), sort_keys=True), str(processes)],
+        "numNodes": config.nodes,
+        "numProcPerNode": config.processes_per_node,
+        "resourcesPerNode": {"requests": dict(config.resources), "limits": dict(config.resources)},
+    }
+    if config.environment:
+        trainer["env"] = [{"name": each, "value": value} for each, value in sorted(config.environment.items())]
+    spec: dict[str, Any] = {"runtimeRef": {"name": config.runtime}, "trainer": trainer}
+    if pod := _pod(config):
+        job = {"name": "node", "template": {"spec": {"template": {"spec": pod}}}}
+        patch = {"template": {"spec": {"replicatedJobs": [job]}}}
+        spec["runtimePatches"] = [{"manager": "hfpc/finetune", "trainingRuntimeSpec": patch}]
+    return {"metadata": {"name": name, "labels": {**MANAGED, JOB: key}, "annotations": {}}, "spec": spec}
+
+
+def _pod(config: TrainJobConfig) -> dict[str, Any]:
+    pod: dict[str, Any] = {}
+    if config.service_account:
+        pod["serviceAccountName"] = config.service_account
+    if config.node_selector:
+        pod["nodeSelector"] = dict(config.node_selector)
+        if config.node_selector.get(_SPOT["key"]) == "true":
+            pod["tolerations"] = [_SPOT]
+    return pod
+
+
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises HfpcError where the settings cannot be used: here, and not on nodes that are paid for.
+
+    It is training's own code that says so, in a process of its own, as a sink knows no training.
+    """
+    command = [sys.executable, "-m", "hfpc.training.node", "--check", json.dumps(dict(settings))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 no shell
+    if done.returncode:
+        raise HfpcError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the settings cannot be used")
+
+
+def _key(tokenized: str, settings: Mapping[str, Any], config: TrainJobConfig) -> str:
+    """What tells a training from others: its data, its settings, and all that runs it."""
+    place = [config.nodes, config.processes_per_node, config.image or images.CPU, sorted(config.environment.items())]
+    text = json.dumps([tokenized, dict(settings), place], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def _run(space: Namespace, body: dict[str, Any], out: str, config: TrainJobConfig) -> None:
+    """Makes the job and waits for it, and again as often as it may be restarted."""
+    name = body["metadata"]["name"]
+    for left in range(config.restarts, -1, -1):
+        found = space.get(TRAIN_JOB, name)
+        if found is not None:
+            check_ours(TRAIN_JOB, found)
+            if _condition(found, "Failed"):
+                space.remove(TRAIN_JOB, name)  # of a step that was killed
+        try:
+            if found is None or _condition(found, "Failed"):
+                _forget_failures(out)
+                space.put(TRAIN_JOB, body)
+            failed = _wait(space, name, config)
+            reason = _reason(out) if failed else ""
+        except BaseException:
+            _give_up(space, name)
+            raise
+        if not failed:
+            return
+        space.remove(TRAIN_JOB, name)
+        if reason or not left:
+            raise HfpcError(f"{name} failed: {reason or failed}")
+        print(f"{name} failed ({failed}): it goes on from its checkpoint, {left} restarts left", flush=True)
+
+
+def _give_up(space: Namespace, name: str) -> None:
+    """Deletes the job; where that fails too, the first error matters more."""
+    try:
+        space.remove(TRAIN_JOB, name)
+    except Exception as error:
+        print(f"{name} could not be deleted ({type(error).__name__}): run the step again, or delete it", flush=True)
+
+
+def _wait(space: Namespace, name: str, config: TrainJobConfig) -> str:
+    """Waits until a job ends; "" for success, else what the cluster says."""
+    reporter = Reporter(f"seconds of {name}")
+    for waited in space.patience.polls(config.total_seconds):
+        found = space.get(TRAIN_JOB, name)
+        if found is None:
+            raise HfpcError(f"{name} was deleted meanwhile")
+        if _condition(found, "Complete"):
+            return ""
+        if failed := _condition(found, "Failed"):
+            return " ".join(f"{failed.get('reason', '')}: {failed.get('message', '')}".split())[:500]
+        reporter.update(round(waited), _told(found))
+    raise HfpcError(f"{name} did not end within {config.total_seconds:g} seconds: {_told(found)}")
+
+
+def _condition(found: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    conditions = found.get("status", {}).get("conditions") or []
+    return next((each for each in conditions if each["type"] == kind and each["status"] == "True"), {})
+
+
+def _told(found: Mapping[str, Any]) -> str:
+    """The job's state, in one line."""
+    if _condition(found, "Suspended"):
+        return "suspended, as where a queue has no room yet"
+    for each in found.get("status", {}).get("jobsStatus") or []:
+        counts = [f"{each[key]} {key}" for key in ("active", "ready", "succeeded", "failed") if each.get(key)]
+        if each["name"] == "node" and counts:
+            return ", ".join(counts)
+    return "waiting for its nodes"
+
+
+def _record(out: str) -> Manifest | None:
+    """What the model that a job wrote says of itself; None where there is none yet."""
+    uri = f"{out}/model/{manifest.FILE_NAME}"
+    with storage.reaching(uri, "output_uri"), tempfile.TemporaryDirectory() as scratch:
+        store, path = storage.filesystem(uri, "output_uri")
+        store.invalidate_cache()
+        if not store.exists(path):
+            return None
+        store.get_file(path, f"{scratch}/{manifest.FILE_NAME}")
+        try:
+            return manifest.read(Path(scratch), "model")
+        except DataError as error:
+            raise ArgumentError("output_uri", out, f"something else lies there ({error})") from error
+
+
+def _forget_failures(out: str) -> None:
+    for store, path in _failures(out):
+        store.rm_file(path)
+
+
+def _reason(out: str) -> str:
+    """Why the nodes could not train, in one line; "" where none told a reason."""
+    texts = [store.cat_file(path).decode(errors="replace") for store, path in _failures(out)]
+    # What a node says that only lost another is no reason.
+    texts.sort(key=lambda text: "lost another process" in text or "did not meet" in text)
+    return "" if not texts or "lost another process" in texts[0] else " ".join(texts[0].split())[:1000]
+
+
+def _failures(out: str) -> list[tuple[Any, str]]:
+    uri = f"{out}/failures"
+    with storage.reaching(uri, "output_uri"):
+        store, path = storage.filesystem(uri, "output_uri")
+        store.invalidate_cache()
+        return [(store, each) for each in sorted(store.find(path))] if store.exists(path) else []

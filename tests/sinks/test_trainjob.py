@@ -1,0 +1,186 @@
+"""Kubeflow Trainer over loopback: a job's nodes are processes that train a tiny model together."""
+
+import itertools
+
+import pytest
+
+from hfpc import storage
+from hfpc.errors import ArgumentError, HfpcError
+from hfpc.sinks.patience import Patience
+from hfpc.sinks.trainjob import TrainJobConfig, train, train_job
+from tests.cloud import kubernetes_schema
+from tests.cloud.faults import KINDS
+from tests.sinks.kserve_place import told_by
+
+pytest.importorskip("kubernetes")
+
+QUICK = Patience(call=10.0, total=120.0, pause=0.01, retry=0.001, settle=0.01, attempts=3)
+WAITING = Patience(call=10.0, total=300.0, pause=0.3, retry=0.01, settle=0.01, attempts=3)
+SETTINGS = {"epochs": 1.0, "batch_size": 16, "extra": {"save_steps": 2}}
+
+
+def job(**changes) -> TrainJobConfig:
+    return TrainJobConfig(**{"name": "tweets", "output_uri": "gs://training/out", **changes})
+
+
+@pytest.fixture
+def data(google_cloud, tokenized):
+    """URI of a tokenized data set."""
+    google_cloud.make_bucket("training")
+    return google_cloud.upload(tokenized, "gs://training/tokenized")
+
+
+@pytest.fixture
+def done(cluster, model):
+    """Lets jobs end at once, with a model that is there; their arguments, as they end."""
+    ended: list[list[str]] = []
+
+    def finish(arguments):
+        ended.append(arguments)
+        storage.upload(model, f"{arguments[1]}/model")
+        return ""
+
+    cluster.trainer.finish = finish
+    return ended
+
+
+@pytest.mark.slow
+def test_two_nodes_train_together_and_go_on_after_they_were_lost(cluster, data, google_cloud):
+    settings = {**SETTINGS, "epochs": 3.0, "checkpoint_uri": "gs://training/checkpoints"}
+    trainer = cluster.trainer
+    advance, killed = trainer.advance, []
+
+    def lose_once(found):
+        """Takes both nodes away once there is a checkpoint."""
+        if not killed and any(
+            "checkpoint-" in name and name.endswith(".json") for name in google_cloud.objects("training")
+        ):
+            killed.append(True)
+            trainer.kill()
+        advance(found)
+
+    trainer.advance = lose_once
+    try:
+        trained = train(data, settings, job(nodes=2, restarts=1), WAITING)
+    except HfpcError as error:
+        raise AssertionError(f"{error}\n{trainer.logs()}") from error
+    finally:
+        trainer.advance = advance
+    assert killed and trainer.started == 4
+    assert trained.record.model is not None and trained.record.model.metrics
+    assert f"{trained.uri.removeprefix('gs://training/')}/model.safetensors" in google_cloud.objects("training")
+    assert "goes on from" in trainer.logs() or "checkpoint" in trainer.logs()
+    again = train(data, settings, job(nodes=2, restarts=1), WAITING)
+    assert again == trained and trainer.started == 4
+
+
+@pytest.mark.slow
+def test_why_nodes_could_not_train_is_told_in_one_line(cluster, google_cloud):
+    google_cloud.make_bucket("training")
+    with pytest.raises(HfpcError, match=r"tweets-\w+ failed: tokenized='gs://training/nothing'.*nothing at this"):
+        train("gs://training/nothing", SETTINGS, job(), WAITING)
+    assert cluster.api.objects == {}
+
+
+def test_what_is_made(cluster, data, done):
+    trained = train(data, SETTINGS, job(nodes=2, processes_per_node=4, resources={"nvidia.com/gpu": "4"}), QUICK)
+    ((key, made),) = cluster.api.objects.items()
+    assert key == ("trainjobs", "team", trained.job)
+    trainer = made["spec"]["trainer"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"], trainer["args"][3]) == (2, 4, "8")
+    assert "/hfpc-python-gpu:" in trainer["image"]
+    assert made["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "hfpc"
+    assert done == [trainer["args"]]
+    assert cluster.api.unknown_requests == []
+
+
+def test_every_field_is_one_that_the_definition_has(cluster):
+    config = job(
+        nodes=3,
+        service_account="trainer",
+        node_selector={"cloud.google.com/gke-spot": "true"},
+        environment={"NCCL_DEBUG": "INFO"},
+    )
+    body = train_job("tweets-1", "key", "gs://a/b", "gs://c/d", SETTINGS, config)
+    assert kubernetes_schema.unknown_fields("trainjobs", body) == []
+    assert kubernetes_schema.invalid("trainjobs", body) == ""
+    body["spec"]["trainer"]["replicas"] = 2
+    assert kubernetes_schema.unknown_fields("trainjobs", body) == ["spec.trainer.replicas"]
+    models = pytest.importorskip("kubeflow_trainer_api.models")  # the SDK's own, made of the same definition
+    del body["spec"]["trainer"]["replicas"]
+    read = models.TrainerV1alpha1TrainJob.from_dict({**body, "kind": "TrainJob", "apiVersion": "x"})
+    assert read.to_dict()["spec"] == body["spec"]
+
+
+def test_a_runtime_that_is_not_there(cluster, data):
+    with pytest.raises(HfpcError, match=r'training tweets-\w+: admission webhook .* "other" not found'):
+        train(data, SETTINGS, job(runtime="other"), QUICK)
+    assert cluster.api.objects == {}
+
+
+def test_a_job_that_does_not_end_is_deleted(cluster, data):
+    cluster.api.controllers["trainjobs"].finish = lambda arguments: ""
+    with pytest.raises(HfpcError, match=r"did not end within 0\.001 seconds: waiting for its nodes"):
+        train(data, SETTINGS, job(total_seconds=0.001), QUICK)
+    assert cluster.api.objects == {}
+
+
+def test_a_job_that_ends_without_a_model(cluster, data):
+    cluster.api.controllers["trainjobs"].finish = lambda arguments: ""
+    with pytest.raises(HfpcError, match="is complete but wrote no model to gs://training/out/"):
+        train(data, {**SETTINGS, "seed": 7}, job(), QUICK)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"name": "My job"}, "name='My job'"),
+        ({"output_uri": "/mnt/out"}, "output_uri='/mnt/out'"),
+        ({"nodes": 0}, "nodes=0"),
+        ({"processes_per_node": 0}, "processes_per_node=0"),
+        ({"resources": {"cpu": "many"}}, "resources="),
+        ({"restarts": -1}, "restarts=-1"),
+        ({"environment": {"HF_TOKEN": "hf_abc"}}, "no secret"),
+        ({"total_seconds": 0}, "total_seconds=0"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_any_call(change, told):
+    with pytest.raises(ArgumentError) as caught:
+        job(**change)
+    assert told in str(caught.value) and "hf_abc" not in str(caught.value)
+
+
+def test_what_training_cannot_use_is_told_before_a_job_is_made(cluster, data):
+    with pytest.raises(HfpcError, match=r"epochs=-1"):
+        train(data, {**SETTINGS, "epochs": -1}, job(), QUICK)
+    with pytest.raises(ArgumentError, match="restarts=1: give a checkpoint_uri"):
+        train(data, SETTINGS, job(restarts=1), QUICK)
+    with pytest.raises(ArgumentError, match="tokenized='/tmp/data'"):
+        train("/tmp/data", SETTINGS, job(), QUICK)
+    assert cluster.api.faults.calls == []
+
+
+@pytest.mark.slow
+def test_every_call_may_fail(cluster, data, done, google_cloud):
+    faults = cluster.api.faults
+
+    def step(number):
+        return train(data, {"seed": number}, job(), QUICK)
+
+    step(0)
+    calls, failed, injected = list(faults.calls), 0, faults.injected
+    cases = [*((kind, 1) for kind in (*KINDS, "throttled")), ("error", QUICK.attempts), ("lost", QUICK.attempts)]
+    for number, (index, (kind, times)) in enumerate(itertools.product(range(len(calls)), cases), 1):
+        cluster.api.reset()
+        faults.plan(index, kind, times)
+        where = (index, calls[index], kind, times)
+        error = told_by(lambda: step(number))  # noqa: B023 called at once
+        assert times > 1 or not error, (where, error)
+        failed += bool(error)
+        assert len(cluster.api.objects) == (0 if error else 1), (where, error)
+        faults.clear()
+        made = step(number)
+        assert made.record.model is not None, where
+        assert not error or list(cluster.api.objects) == [("trainjobs", "team", made.job)], where
+    print(f"{faults.injected - injected} faults in {len(calls)} calls of a training, {failed} steps failed")
+    assert failed
