@@ -10,7 +10,7 @@ from typing import Literal
 from hfpc.errors import ArgumentError
 
 SPOT_SUFFIX = "-spot"
-"""`NAME-spot` is profile NAME on machines that Google may take back at any moment, for a fraction of the price."""
+"""`NAME-spot` is profile NAME on machines that the cloud may take back at any moment, for a fraction of the price."""
 
 _MOST_TASK_CPUS = 96  # what Vertex AI Pipelines takes in the settings of a task
 _MOST_TASK_MEMORY = 624  # GB, the same
