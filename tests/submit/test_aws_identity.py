@@ -93,4 +93,4 @@ def test_a_role_of_the_pipelines_own_goes_first(environment):
 
 
 def test_a_pipeline_without_sagemaker_stays_as_it_is(environment):
-    assert prepare("finetune_vertex", {}, WHERE).spec == find("finetune_vertex")
+    assert prepare("train_and_evaluate", {}, WHERE).spec == find("train_and_evaluate")
