@@ -15,6 +15,7 @@ from hfpc.components.finetune_trainjob.component import finetune_trainjob
 from hfpc.components.load_dataset.component import load_dataset
 from hfpc.components.optimize.component import optimize
 from hfpc.components.preprocess.component import preprocess
+from hfpc.components.register_kubeflow_model.component import register_kubeflow_model
 from hfpc.components.register_local_model.component import register_local_model
 from hfpc.components.register_sagemaker_model.component import register_sagemaker_model
 from hfpc.components.register_vertex_model.component import register_vertex_model
@@ -39,6 +40,7 @@ __all__ = [
     "load_dataset",
     "optimize",
     "preprocess",
+    "register_kubeflow_model",
     "register_local_model",
     "register_sagemaker_model",
     "register_vertex_model",

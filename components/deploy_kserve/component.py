@@ -56,7 +56,7 @@ def deploy_kserve(
     Returns:
         endpoint: The service, for `test_endpoint`.
     """
-    from hfpc.sinks.kserve import deploy, model_location, with_extra
+    from hfpc.sinks.kserve import deploy, location, with_extra
 
     settings = {
         "name": name,
@@ -72,6 +72,6 @@ def deploy_kserve(
         "service_account": service_account,
         "ingress": ingress,
     }
-    deployed = deploy(model_location(model.path, model.uri, model.metadata), with_extra(settings, extra))
+    deployed = deploy(location(model.path, model.uri, model.metadata), with_extra(settings, extra))
     endpoint.uri = deployed.url
     endpoint.metadata.update(deployed.metadata)

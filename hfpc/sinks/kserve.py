@@ -13,6 +13,7 @@ from hfpc.sinks.kserve_service import (
     service,
     with_extra,
 )
+from hfpc.sinks.kubeflow_registry import location
 from hfpc.sinks.kubernetes_calls import check_name, namespace, reaching
 from hfpc.sinks.patience import Patience
 
@@ -21,7 +22,7 @@ __all__ = [
     "KserveEndpoint",
     "UndeployKserveConfig",
     "deploy",
-    "model_location",
+    "location",
     "predict",
     "undeploy",
     "with_extra",
@@ -85,21 +86,6 @@ class KserveEndpoint:
     def metadata(self) -> dict[str, Any]:
         """The metadata of its artifact."""
         return {"platform": PLATFORM, **asdict(self)}
-
-
-def model_location(path: str, uri: str, metadata: Mapping[str, Any]) -> str:
-    """Where the files of a model artifact are: its registered place, this machine's path, or its URI.
-
-    Args:
-        path: Path of the artifact, which may be mounted.
-        uri: URI of the artifact.
-        metadata: Metadata; `artifact_uri` is where a registry keeps the files.
-    """
-    if registered := str(metadata.get("artifact_uri", "")):
-        return registered
-    if uri.startswith(("gs://", "s3://")):
-        return uri
-    return path
 
 
 def deploy(model: str, config: DeployKserveConfig, patience: Patience | None = None) -> KserveEndpoint:

@@ -10,10 +10,11 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 from hfpc import storage
-from hfpc.errors import HfpcError
+from hfpc.errors import ArgumentError, HfpcError
 from hfpc.training.finetune import FinetuneConfig
 from hfpc.training.launch import launch, read_cluster
 
@@ -34,10 +35,22 @@ def train(tokenized: str, out: str, settings: str, processes: int) -> None:
     try:
         rank = read_cluster(os.environ).rank
         with tempfile.TemporaryDirectory(prefix="hfpc-node-") as scratch:
-            _train(Path(scratch), tokenized, out, FinetuneConfig(**json.loads(settings)), processes, rank)
+            _train(Path(scratch), tokenized, out, _config(settings), processes, rank)
     except HfpcError as error:
         _write(f"{out}/failures/node-{rank}.txt", str(error))
         raise
+
+
+def _config(settings: str) -> FinetuneConfig:
+    """The settings, with whole numbers as such: pipelines pass fractions only."""
+    given = json.loads(settings)
+    known = {each.name: each.type for each in fields(FinetuneConfig)}
+    if unknown := sorted(given.keys() - known.keys()):
+        raise ArgumentError("training", unknown, f"give some of {', '.join(known)}")
+    for name, value in given.items():
+        if known[name] in (int, "int") and isinstance(value, float) and value.is_integer():
+            given[name] = int(value)
+    return FinetuneConfig(**given)
 
 
 def _train(scratch: Path, tokenized: str, out: str, config: FinetuneConfig, processes: int, rank: int) -> None:
@@ -62,7 +75,7 @@ def _write(uri: str, text: str) -> None:
 if __name__ == "__main__":
     try:
         if sys.argv[1] == "--check":
-            FinetuneConfig(**json.loads(sys.argv[2]))
+            _config(sys.argv[2])
         else:
             train(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
     except HfpcError as problem:
