@@ -12,7 +12,7 @@ IN_REPOSITORY = $(if $(IMAGE_REPOSITORY),HFPC_IMAGE_REPOSITORY=$(IMAGE_REPOSITOR
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types compile check wheel lock images push bench bench-serving clean
+.PHONY: help setup demo test lint format types compile check wheel lock images push sbom test-docker bench bench-serving clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -70,6 +70,12 @@ images: $(READY) ## Build the container images, or those of IMAGES="cpu serving"
 
 push: $(READY) ## Build and push the images to IMAGE_REPOSITORY, and write their digests to build/digests.json
 	$(IN_REPOSITORY) $(BIN)/python containers/build.py --push $(IMAGES)
+
+sbom: $(READY) ## Write what is in the images and its known vulnerabilities to build/sbom; fail when there are any
+	$(BIN)/python containers/sbom.py $(IMAGES)
+
+test-docker: $(READY) ## Build the images cpu and serving and test them in Docker, which is installed when missing
+	sh containers/test-docker.sh
 
 bench: $(READY) ## Measure side by side with the peers
 	env -u OMP_NUM_THREADS $(BIN)/python -m benchmarks

@@ -3,6 +3,7 @@
     python containers/build.py                 all images of hfpc/images.py
     python containers/build.py cpu serving     some of them
     python containers/build.py --push          push them too, and write build/digests.json
+    python containers/build.py --digests       print what was pushed last, by digest, for cosign
     python containers/build.py --print         print the commands for a shell and run nothing
 
 Environment variables:
@@ -37,10 +38,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the container images.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names)} (default: all)")
     parser.add_argument("--push", action="store_true", help="push them and write build/digests.json")
+    parser.add_argument("--digests", action="store_true", help="print what was pushed last, as repository@digest")
     parser.add_argument("--print", action="store_true", help="print the commands and run nothing")
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):
         parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if options.digests:
+        for reference, found in json.loads(DIGESTS.read_text("utf-8")).items():
+            print(f"{reference.rpartition(':')[0]}@{found}")
+        return 0
     chosen = [image for image in IMAGES if image.name in (options.names or names)]
     if not options.print:
         take_local_torch()

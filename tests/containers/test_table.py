@@ -1,5 +1,6 @@
 """The table of images, the lock files and the Dockerfile fit together. No Docker is needed for these."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -108,3 +109,19 @@ def test_the_build_says_what_it_would_do(monkeypatch):
     ]
     unknown = subprocess.run([*command[:2], "gpus"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert unknown.returncode == 2 and "there is no image gpus" in unknown.stderr
+
+
+def judged(packages: list[dict]) -> tuple[int, str]:
+    spec = importlib.util.spec_from_file_location("sbom", CONTAINERS / "sbom.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.judge(packages)
+
+
+def test_a_report_of_vulnerabilities_never_passes_for_what_was_not_asked():
+    clean, holed = {"name": "a", "vulns": []}, {"name": "b", "vulns": [{"id": "CVE-1"}]}
+    skipped = {"name": "c", "skip_reason": "no answer"}
+    assert judged([clean]) == (0, "0 known vulnerabilities")
+    assert judged([clean, holed]) == (1, "1 known vulnerabilities: b CVE-1")
+    assert judged([skipped, skipped])[0] == 2 and "no answer" in judged([skipped])[1]
+    assert judged([holed, skipped]) == (2, "1 known vulnerabilities: b CVE-1; NOT AUDITED: c")
