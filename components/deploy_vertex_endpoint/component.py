@@ -19,9 +19,8 @@ def deploy_vertex_endpoint(
     max_replicas: int = 1,
     spot: bool = False,
     service_account: str = "",
-    dedicated: bool = False,
     canary_percent: int = 0,
-    canary_seconds: float = 300.0,
+    extra: dict = {},
 ):
     """Deploys a model beside the one that serves, tests it, and moves the traffic to it.
 
@@ -40,14 +39,22 @@ def deploy_vertex_endpoint(
         max_replicas: Most replicas that load may start.
         spot: Use Spot VMs, which cost less and may be taken away.
         service_account: Account that the container runs as; empty for Vertex AI's own.
-        dedicated: Make the endpoint with a DNS name of its own; one that exists stays what it is.
         canary_percent: Share of the traffic, 0 to 99, that the new version gets first.
-        canary_seconds: How long it has that share.
+        extra: Rare settings: `canary_seconds` (300), how long it has that share; `drain_seconds` (600), how
+            long the old version goes on without traffic, which Google asks for; `target_utilization`
+            (percent), above which a replica is added; `dedicated` (false), to make the endpoint with a
+            DNS name of its own.
 
     Returns:
         endpoint: The endpoint, as Google's own components take it too.
     """
-    from hfpc.sinks.vertex_endpoints import DeployVertexEndpointConfig, deploy, registered_name, resource_uri
+    from hfpc.sinks.vertex_endpoints import (
+        DeployVertexEndpointConfig,
+        deploy,
+        extra_settings,
+        registered_name,
+        resource_uri,
+    )
 
     config = DeployVertexEndpointConfig(
         endpoint_name=endpoint_name,
@@ -58,9 +65,8 @@ def deploy_vertex_endpoint(
         max_replicas=int(max_replicas),
         spot=spot,
         service_account=service_account,
-        dedicated=dedicated,
         canary_percent=int(canary_percent),
-        canary_seconds=canary_seconds,
+        **extra_settings(extra),
     )
     deployed = deploy(registered_name(registered.metadata), config)
     endpoint.uri = resource_uri(deployed.resource)

@@ -37,8 +37,7 @@ def register_vertex_model(
         project: Google Cloud project.
         location: Region, e.g. `us-central1`.
         staging_uri: Folder (`gs://`) that a model is copied to which does not lie on Cloud Storage.
-        image: Serving image; empty takes this package's own, `vllm` Google's build of vLLM, for text
-            generation.
+        image: Serving image, in Artifact Registry; empty takes this package's own.
         aliases: Aliases that move to this version.
         labels: Labels, beside the fingerprint of the model.
         environment: Environment variables of the container; no secrets.

@@ -12,8 +12,9 @@ from hfpc.errors import ArgumentError, HfpcError
 from hfpc.progress import Reporter
 from hfpc.sinks import sagemaker_images
 from hfpc.sinks.patience import Patience
+from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
-from hfpc.sinks.sagemaker_hosting import check_kms, check_network, check_role, rare_settings
+from hfpc.sinks.sagemaker_hosting import check_kms, check_network, check_role
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, check_tags, registered
 from hfpc.sinks.sagemaker_staging import bucket_and_key, model_data_source
 

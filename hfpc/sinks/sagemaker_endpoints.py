@@ -10,8 +10,9 @@ from hfpc import aws
 from hfpc.errors import ArgumentError
 from hfpc.sinks import sagemaker_images
 from hfpc.sinks.patience import Patience
+from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
-from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointConfig, Mode, rare_settings
+from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointConfig, Mode
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, registered
 from hfpc.sinks.sagemaker_requests import golden_requests
 from hfpc.sinks.sagemaker_rollout import Rollout, roll_out

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from hfpc.errors import ArgumentError
 from hfpc.sinks import sagemaker_images
@@ -281,21 +281,3 @@ def check_network(subnets: Sequence[str], security_groups: Sequence[str]) -> Non
     ):
         if len(given) > most or not all(isinstance(item, str) and form.fullmatch(item) for item in given):
             raise ArgumentError(argument, list(given), f"give at most {most} ids like {form.pattern[:7].strip('[')}…")
-
-
-def rare_settings(extra: Mapping[str, Any], known: Mapping[str, type], argument: str = "extra") -> dict[str, Any]:
-    """The settings in `extra`, with whole numbers where JSON made floats of them.
-
-    Raises:
-        ArgumentError: One is unknown, or of another type.
-    """
-    settings = {}
-    for name, value in extra.items():
-        if name not in known:
-            raise ArgumentError(argument, {name: value}, f"known are {', '.join(sorted(known))}")
-        if known[name] is int and isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, known[name]) or isinstance(value, bool):
-            raise ArgumentError(argument, {name: value}, f"give {known[name].__name__} for {name}")
-        settings[name] = value
-    return settings

@@ -10,6 +10,7 @@ from hfpc import google_cloud
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import vertex_predict, vertex_rollout
 from hfpc.sinks.patience import Patience
+from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.vertex_calls import MANAGED, check_name, check_place, is_ours, place_of, resource_uri
 from hfpc.sinks.vertex_machines import check_account, check_machine, machine_spec
 from hfpc.sinks.vertex_models import PLATFORM
@@ -22,12 +23,21 @@ __all__ = [
     "VertexEndpoint",
     "champion",
     "deploy",
+    "extra_settings",
     "place_of",
     "predict",
     "registered_name",
     "resource_uri",
     "undeploy",
 ]
+
+RARE: dict[str, type] = {
+    "target_utilization": int,
+    "dedicated": bool,
+    "canary_seconds": float,
+    "drain_seconds": float,
+}
+"""Settings that the component takes in `extra`, and what each is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +170,15 @@ class VertexEndpoint:
         """The metadata of its artifact; `resourceName` is what Google's own components read."""
         kept = {name: value for name, value in asdict(self).items() if name not in ("resource", "previous")}
         return {"platform": PLATFORM, "resourceName": self.resource, "previous": list(self.previous), **kept}
+
+
+def extra_settings(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The rare settings of a deployment.
+
+    Raises:
+        ArgumentError: One is unknown, or of another type.
+    """
+    return rare_settings(extra, RARE)
 
 
 def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | None = None) -> VertexEndpoint:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from hfpc import google_cloud, manifest, storage
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.manifest import Manifest
 from hfpc.redaction import MASK, redacted
-from hfpc.sinks import vertex_containers, vertex_evaluation
+from hfpc.sinks import vertex_evaluation
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.vertex_calls import (
     MANAGED,
@@ -23,6 +23,7 @@ from hfpc.sinks.vertex_calls import (
     is_ours,
     resource_uri,
 )
+from hfpc.sinks.vertex_containers import container_spec, serving_image
 
 __all__ = ["RegisterVertexModelConfig", "VertexModel", "register", "registered", "resource_uri", "stage"]
 
@@ -39,13 +40,12 @@ class RegisterVertexModelConfig:
         project: Google Cloud project.
         location: Region, e.g. "us-central1".
         staging_uri: `gs://` folder that a model is copied to which does not lie on Cloud Storage yet.
-        image: Serving image: "" means this package's own, "vllm" Google's build of vLLM, for text generation; another
-            must answer as this package's own does.
+        image: Serving image, in Artifact Registry, that answers as this package's own does; "" means that.
         aliases: Aliases that move to this version. By default Vertex AI's own `default`, because a gate let the
             model through before.
         labels: Labels beside our own.
         environment: Environment variables of the container; no secrets.
-        shared_memory_mb: Shared memory of the container, in MB; 0 leaves it to Vertex AI (64 MB), or is 16384 for vLLM.
+        shared_memory_mb: Shared memory of the container, in MB; 0 leaves it to Vertex AI (64 MB).
         startup_seconds: Seconds that the container may take to load the model.
 
     Raises:
@@ -65,6 +65,7 @@ class RegisterVertexModelConfig:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        serving_image(self.image)
         check_place(self.project, self.location)
         if self.staging_uri and not self.staging_uri.startswith("gs://"):
             raise ArgumentError("staging_uri", self.staging_uri, "give a folder on Cloud Storage, gs://BUCKET/FOLDER")
@@ -146,11 +147,10 @@ def register(
     """
     record = _record(model)
     assert record.model is not None
-    vertex_containers.server(config.image, record.task)  # refuses, before anything is copied
     evaluation = None if predictions is None else vertex_evaluation.read(predictions, record.model.fingerprint)
     uri = stage(model, record.model.fingerprint, config.staging_uri)
     place = Place(project=config.project, location=config.location, patience=patience or Patience())
-    key = _key(record.model.fingerprint, record.task, uri, config)
+    key = _key(record.model.fingerprint, uri, config)
     with google_cloud.reaching(f"registering the model {config.name}"):
         version = _ensure_version(place, config, _model(config, record, uri, key), key)
         if evaluation is not None:
@@ -197,26 +197,20 @@ def _record(model: str) -> Manifest:
         return manifest.read(Path(scratch), "model")
 
 
-def _key(fingerprint: str, task: str, uri: str, config: RegisterVertexModelConfig) -> str:
+def _key(fingerprint: str, uri: str, config: RegisterVertexModelConfig) -> str:
     """What tells a version from the others: the model, and all that it takes to serve it."""
-    serving = [
-        asdict(vertex_containers.server(config.image, task)),
-        dict(config.environment),
-        config.shared_memory_mb,
-        uri,
-    ]
+    serving = [serving_image(config.image), dict(config.environment), config.shared_memory_mb, uri]
     return hashlib.sha256(json.dumps([fingerprint, serving], sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _model(config: RegisterVertexModelConfig, record: Manifest, uri: str, key: str) -> dict[str, Any]:
     assert record.model is not None
-    served = vertex_containers.server(config.image, record.task)
-    container = vertex_containers.container(served, config.environment, config.shared_memory_mb, config.startup_seconds)
+    image = serving_image(config.image)
     return {
         "display_name": config.name,
         "version_description": f"{record.task}, fine-tuned from {redacted(record.model.base_model)}"[:500],
         "artifact_uri": uri,
-        "container_spec": container,
+        "container_spec": container_spec(image, config.environment, config.shared_memory_mb, config.startup_seconds),
         "labels": {**config.labels, **MANAGED, "hfpc-fingerprint": record.model.fingerprint[:40]},
         "version_aliases": list(dict.fromkeys([f"hfpc-{key}", *config.aliases])),
     }

@@ -48,13 +48,13 @@ def retrain_vertex(
         significance: Largest p-value at which a gain counts as real; 1 takes any gain.
         staging_uri: Folder (`gs://`) that a model is copied to which does not lie on Cloud Storage yet,
             as when the steps run on a laptop.
-        image: Serving image; empty takes this package's own.
+        image: Serving image, in Artifact Registry; empty takes this package's own.
         machine_type: Machine type of the endpoint's replicas.
         accelerator_type: Accelerator of each replica, e.g. `NVIDIA_L4`; empty for none.
         accelerator_count: Accelerators a replica.
         min_replicas: Replicas that always serve.
         max_replicas: Most replicas that load may start.
-        canary_percent: Share of the traffic, 0 to 100, that a new version gets for a while before it
+        canary_percent: Share of the traffic, 0 to 99, that a new version gets for a while before it
             gets all of it; 0 moves all traffic at once.
     """
     # From here on the outcome depends on the registry too, so nothing is taken from a cache.

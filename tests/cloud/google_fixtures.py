@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LOCATION = "us-central1"
 PROJECT = "test"
+SERVING_IMAGE = "us-docker.pkg.dev/test/images/hfpc-serving-cpu:1"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hfpc import google_cloud as clients
-from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
 from tests.cloud.vertex_batches import read_object, write_object
 
 v1 = pytest.importorskip("google.cloud.aiplatform_v1")
@@ -15,7 +15,7 @@ exceptions = pytest.importorskip("google.api_core.exceptions")
 
 PARENT = f"projects/{PROJECT}/locations/{LOCATION}"
 BOTH = pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)
-SPEC = {"image_uri": "stand-in", "predict_route": "/predict", "health_route": "/health"}
+SPEC = {"image_uri": "gcr.io/test/stand-in", "predict_route": "/predict", "health_route": "/health"}
 
 
 class _Echo(BaseHTTPRequestHandler):
@@ -44,13 +44,13 @@ def endpoints(google_cloud):
 
 @pytest.fixture
 def container(google_cloud):
-    """A server that stands for the image "stand-in"."""
+    """A server that stands for the image "gcr.io/test/stand-in"."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    google_cloud.vertex.containers.addresses["stand-in"] = f"http://127.0.0.1:{server.server_port}/"
+    google_cloud.vertex.containers.addresses["gcr.io/test/stand-in"] = f"http://127.0.0.1:{server.server_port}/"
     yield
-    del google_cloud.vertex.containers.addresses["stand-in"]
+    del google_cloud.vertex.containers.addresses["gcr.io/test/stand-in"]
     server.shutdown()
     thread.join()
     server.server_close()
@@ -302,7 +302,7 @@ def test_a_batch_is_answered_by_the_container(google_cloud, models, container):
 
 def test_a_deployed_model_is_served_by_a_server_of_its_own(google_cloud, models, endpoints, model):
     google_cloud.make_bucket("containers")
-    spec = {"image_uri": "hfpc", "predict_route": "/predict", "health_route": "/health"}
+    spec = {"image_uri": SERVING_IMAGE, "predict_route": "/predict", "health_route": "/health"}
     uri = google_cloud.upload(model, "gs://containers/loopback")
     good = upload(models, model={"container_spec": spec, "artifact_uri": uri}).model
     bad = upload(models, model={"container_spec": spec, "artifact_uri": "gs://containers/nothing"}).model

@@ -28,6 +28,8 @@ class Models(Resources):
         check_names(model.display_name, model.labels.items())
         if not model.container_spec.image_uri:
             raise VertexError("INVALID_ARGUMENT", "container_spec.image_uri is required.")
+        if not re.search(r"pkg\.dev/|gcr\.io/", model.container_spec.image_uri):
+            raise VertexError("INVALID_ARGUMENT", "The image must be in Artifact Registry or Container Registry.")
         if model.artifact_uri and not model.artifact_uri.startswith("gs://"):
             raise VertexError("INVALID_ARGUMENT", f"Invalid artifact_uri {model.artifact_uri}: it must be gs://")
         if request.model_id and not _MODEL_ID.fullmatch(request.model_id):

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from hfpc.cli import app
 from hfpc.sinks import vertex_endpoints
-from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
 from tests.conftest import make_texts
 from tests.pipelines.submitted import execute
 
@@ -37,6 +37,7 @@ def settings(tmp_path, base_model, google_cloud, home, monkeypatch):
         "min_metrics": json.dumps({"accuracy": 0.7}),
         "staging_uri": "gs://artifacts/models",
         "machine_type": "n1-standard-2",
+        "image": SERVING_IMAGE,
     }
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 

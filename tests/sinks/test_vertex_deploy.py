@@ -9,7 +9,14 @@ import pytest
 from hfpc import golden
 from hfpc.errors import ArgumentError, EndpointError, HfpcError
 from hfpc.sinks.vertex_calls import MANAGED
-from hfpc.sinks.vertex_endpoints import champion, deploy, predict, undeploy
+from hfpc.sinks.vertex_endpoints import (
+    DeployVertexEndpointConfig,
+    champion,
+    deploy,
+    extra_settings,
+    predict,
+    undeploy,
+)
 from hfpc.sinks.vertex_rollout import TRIAL_LABEL
 from tests.cloud.faults import KINDS
 from tests.sinks.vertex_place import (
@@ -268,6 +275,20 @@ def test_a_step_that_was_killed_is_gone_on_with(google_cloud, models, starting):
     assert faults.calls.count("DeployModel") == 1  # at the endpoint; the trial's was waited for
     assert state(google_cloud) == {ENDPOINT: ({second.deployed_model: "1"}, {second.deployed_model: 100})}
     assert vertex.unknown_requests == []
+
+
+def test_rare_settings_reach_the_deployment(google_cloud, models):
+    (old,) = models("old")
+    rare = {"target_utilization": 75.0, "canary_seconds": 1, "drain_seconds": 0, "dedicated": True}
+    config = DeployVertexEndpointConfig(endpoint_name="tweets", max_replicas=2, **extra_settings(rare))
+    deploy(old, config, QUICK)
+    endpoint = google_cloud.vertex.objects[ENDPOINT]
+    (metric,) = endpoint.deployed_models[0].dedicated_resources.autoscaling_metric_specs
+    assert (metric.metric_name.rpartition("/online/")[2], metric.target) == ("cpu/utilization", 75)
+    assert endpoint.dedicated_endpoint_enabled
+    for wrong in ({"target_utilization": 7.5}, {"dedicated": 1}, {"drain": 1}):
+        with pytest.raises(ArgumentError, match="extra="):
+            extra_settings(wrong)
 
 
 @pytest.mark.slow

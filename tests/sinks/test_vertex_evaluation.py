@@ -10,7 +10,7 @@ from hfpc.sinks import vertex_evaluation
 from hfpc.sinks.vertex_calls import place_of
 from hfpc.sinks.vertex_evaluation import Evaluation
 from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
-from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
 from tests.evaluation.models import save_trained
 from tests.sinks.conftest import save_predictions
 from tests.sinks.vertex_place import QUICK, put, registered
@@ -26,7 +26,7 @@ def imported(google_cloud, folder, base_model, dataset):
         EvaluateConfig(bootstrap_samples=100), model, dataset, folder / "predictions", folder / "report.html"
     ).metrics
     config = RegisterVertexModelConfig(
-        name="measured", project=PROJECT, location=LOCATION, staging_uri="gs://registered/staging"
+        name="measured", project=PROJECT, location=LOCATION, staging_uri="gs://registered/staging", image=SERVING_IMAGE
     )
     version = register(str(model), folder / "predictions", config, QUICK)
     (evaluation,) = google_cloud.vertex.evaluations[version.resource]

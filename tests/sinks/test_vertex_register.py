@@ -1,22 +1,24 @@
 """Vertex AI's Model Registry, asked by the official client over loopback."""
 
-import json
-import shutil
-
 import pytest
 
-from hfpc import manifest
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
 from tests.cloud.faults import KINDS
-from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
 from tests.sinks.vertex_place import PARENT, QUICK, told_by
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
 
 def config(**changes):
-    given = {"name": "tweets", "project": PROJECT, "location": LOCATION, "staging_uri": "gs://registered/staging"}
+    given = {
+        "name": "tweets",
+        "project": PROJECT,
+        "location": LOCATION,
+        "staging_uri": "gs://registered/staging",
+        "image": SERVING_IMAGE,
+    }
     return RegisterVertexModelConfig(**{**given, **changes})
 
 
@@ -38,7 +40,9 @@ def test_a_model_is_registered_once(google_cloud, model, predictions):
     assert "default" in kept.version_aliases
     (evaluation,) = google_cloud.vertex.evaluations[first.resource]
     assert 0 < evaluation.metrics["confidenceMetrics"][0]["f1Score"] <= 1
-    again = register(str(model), predictions, config(image="another", aliases=("canary",)), QUICK)
+    again = register(
+        str(model), predictions, config(image="us-docker.pkg.dev/other/images/server:1", aliases=("canary",)), QUICK
+    )
     assert again.version == "2"
     assert [list(each.version_aliases)[-1] for each in versions(google_cloud).values()] == ["default", "canary"]
 
@@ -60,6 +64,8 @@ def test_a_model_on_cloud_storage_stays_where_it_is(google_cloud, model, predict
         ({"labels": {"A": "b"}}, "labels={'A': 'b'}"),
         ({"environment": {"HF_TOKEN": "canary"}}, "no secret"),
         ({"shared_memory_mb": -1}, "shared_memory_mb=-1"),
+        ({"image": "docker.io/library/server:1"}, "image='docker.io/library/server:1': Vertex AI serves images of"),
+        ({"image": ""}, "set this to where, or give image"),
     ],
 )
 def test_what_cannot_be_used_is_told_before_any_call(change, told):
@@ -73,25 +79,11 @@ def test_a_model_elsewhere_needs_a_place(google_cloud, model, predictions):
         register(str(model), predictions, config(staging_uri=""), QUICK)
 
 
-def test_vllm_serves_what_generates_text(google_cloud, model, tmp_path):
-    with pytest.raises(ArgumentError, match="vLLM generates text, and the model is for text-classification"):
-        register(str(model), None, config(image="vllm"), QUICK)
-    google_cloud.make_bucket("registered")
-    generates = shutil.copytree(model, tmp_path / "generates")
-    record = json.loads((generates / manifest.FILE_NAME).read_text())
-    (generates / manifest.FILE_NAME).write_text(json.dumps({**record, "task": "text-generation"}))
-    made = register(str(generates), None, config(image="vllm"), QUICK)
-    spec = versions(google_cloud)[made.resource].container_spec
-    assert "/pytorch-vllm-serve:" in spec.image_uri and "--model=$(AIP_STORAGE_URI)" in spec.args
-    assert (spec.predict_route, spec.health_route, spec.ports[0].container_port) == ("/generate", "/ping", 8080)
-    assert (spec.startup_probe.http_get.path, spec.shared_memory_size_mb) == ("/ping", 16384)
-
-
 def test_a_model_of_others_is_left_alone(google_cloud, model, predictions):
     from google.cloud import aiplatform_v1 as v1
 
     google_cloud.make_bucket("registered")
-    spec = {"image_uri": "theirs"}
+    spec = {"image_uri": SERVING_IMAGE}
     google_cloud.vertex.UploadModel(
         v1.UploadModelRequest(parent=PARENT, model_id="tweets", model={"display_name": "x", "container_spec": spec})
     )

@@ -10,7 +10,7 @@ from hfpc.errors import HfpcError
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.vertex_endpoints import DeployVertexEndpointConfig
 from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
-from tests.cloud.google_fixtures import LOCATION, PROJECT, GoogleCloud
+from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE, GoogleCloud
 
 QUICK = Patience(call=5.0, total=120.0, pause=0.01, retry=0.01, settle=0.05, attempts=3)
 PARENT = f"projects/{PROJECT}/locations/{LOCATION}"
@@ -30,7 +30,7 @@ def put(google_cloud: GoogleCloud, model: Path, name: str) -> str:
 
 
 def registered(uri: str) -> str:
-    config = RegisterVertexModelConfig(name="tweets", project=PROJECT, location=LOCATION)
+    config = RegisterVertexModelConfig(name="tweets", project=PROJECT, location=LOCATION, image=SERVING_IMAGE)
     return register(uri, None, config, QUICK).resource
 
 
