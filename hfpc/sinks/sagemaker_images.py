@@ -131,8 +131,8 @@ ROWS = (
 )
 """Of rows that differ in their version only, the first is taken where none is asked for.
 
-Rows with Transformers 4 load what Transformers 5 saved unless its tokenizer is of the generic class
-`TokenizersBackend`, which Transformers 4 does not know.
+Rows with Transformers 4 load models that `finetune` made. Others that Transformers 5 saved they load unless the
+tokenizer is of the generic class `TokenizersBackend`, which Transformers 4 does not know.
 """
 
 

@@ -39,7 +39,7 @@ def write_model(
     with storage.publishing(out) as folder:
         model.save_pretrained(folder)
         tokenizer.model_max_length = manifest.model.max_length  # so that others cut where we do
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         files = [file for file in folder.rglob("*") if file.is_file()]
         record = dataclasses.replace(manifest.model, fingerprint=storage.fingerprint(files, folder))
         manifest = dataclasses.replace(manifest, model=record)
@@ -49,3 +49,21 @@ def write_model(
         predictor = Predictor(folder, trust_remote_code=record.trust_remote_code)
         golden.write(folder, golden_inputs, predictor.respond(golden_inputs))
     return record
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Saves a fast tokenizer so that Transformers 4 loads it as well, which containers of AWS still have.
+
+    Transformers 5 writes names of classes and of settings that version 4 does not know. The class of both that reads
+    `tokenizer.json` as it is gives the same ids. A tokenizer with code of its own stays as it was saved.
+    """
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if "auto_map" in settings or not (folder / "tokenizer.json").is_file():
+        return
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    settings["model_input_names"] = list(tokenizer.model_input_names)  # the class would not know what the model takes
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
