@@ -14,6 +14,7 @@ from hfpc.submit.custom_job import run_as
 from hfpc.submit.experiment import check_experiment
 from hfpc.submit.find import definition
 from hfpc.submit.graph import Graph, Spec
+from hfpc.submit.image_repository import with_image_repository
 from hfpc.submit.parameters import check, resolve
 from hfpc.submit.placement import place
 from hfpc.submit.profiles import find_profile
@@ -63,7 +64,7 @@ def prepare(
     )
     check_options(whole)
     whole = replace(whole, parameters=_parameters(whole, given))
-    placed = place(with_aws_role(spec), machines, "vertex").spec
+    placed = place(with_image_repository(with_aws_role(spec)), machines, "vertex").spec
     return replace(
         whole,
         spec=run_as(placed, whole),

@@ -85,6 +85,7 @@ def serving(registry, **deployment):
             accelerator_type="NVIDIA_TESLA_T4",
             accelerator_count=1,
             min_replicas=2,
+            max_replicas=2,
             **deployment,
         )
 

@@ -8,12 +8,14 @@ import pytest
 pytest.importorskip("google.auth")
 pytest.importorskip("google_cloud_pipeline_components")
 
+from hfpc import __version__
 from hfpc.redaction import MASK
+from hfpc.submit.image_repository import with_image_repository
 from hfpc.submit.preflight import SECONDS, preflight
 from tests.cloud.google_services import APIS, CALLER, GoogleServices
 from tests.cloud.tls import write_certificate
 from tests.cloud.tunnel import tunnel
-from tests.submit.preflight_cloud import KEY, NETWORK, SECRET, TASKS, of_level
+from tests.submit.preflight_cloud import KEY, NETWORK, SECRET, TASKS, of_level, serving
 
 OK = (
     "credentials",
@@ -199,6 +201,23 @@ def test_an_image_on_artifact_registry_is_asked_for_with_the_callers_token(servi
     assert [finding for finding in there if finding.level != "ok"] == []
     assert f"{host}:443" in hosts
     assert [finding.what.split("/")[0] for finding in of_level(missing, "problem")] == [f"image {host}"] * 2
+
+
+def test_the_serving_image_is_asked_for_where_the_steps_will_take_it_from(services, submission, monkeypatch, tmp_path):
+    host = "us-central1-docker.pkg.dev"
+    certificate, key = write_certificate(tmp_path, host)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setenv("HFPC_IMAGE_REPOSITORY", f"{host}/test/images")
+    spec = with_image_repository(serving(services.url.removeprefix("http://")))
+    ready = dataclasses.replace(submission, spec=spec)
+    name = f"test/images/hfpc-serving-cpu:{__version__}"
+    with services.also_over_tls(certificate, key) as port, tunnel(port) as (proxy, _):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        missing = preflight(ready)
+        services.world.images.add(name)
+        there = preflight(ready)
+    levels = [[f.level for f in each if f.what == f"image {host}/{name}"] for each in (missing, there)]
+    assert levels == [["problem"], ["ok"]]
 
 
 def test_a_source_on_another_store_is_not_asked_for(submission):

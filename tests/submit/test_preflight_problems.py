@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("google.auth")
 pytest.importorskip("google_cloud_pipeline_components")
 
+from hfpc import __version__, images
 from hfpc.submit.preflight import preflight
 from tests.submit.preflight_cloud import AGENT, DEFAULT, KEY, NETWORK, PROJECT, ROOT, TASKS, of_level, serving
 
@@ -339,3 +340,13 @@ def test_the_tasks_must_be_allowed_to_register_and_to_deploy(services, submissio
     services.refused = {"policytroubleshooter"}
     findings = preflight(dataclasses.replace(submission, spec=serving(registry_of(services))))
     assert [f.level for f in findings if f.what == "Vertex AI"] == ["note"]
+
+
+@pytest.mark.parametrize("given", [{}, {"image": "docker.io/ann/serving:1"}])
+def test_an_image_that_vertex_ai_does_not_serve(services, submission, given):
+    submission = dataclasses.replace(submission, spec=serving(registry_of(services)), parameters=given)
+    told = [finding for finding in of_level(preflight(submission), "problem") if finding.what.startswith("image")]
+    default = f"{images.DEFAULT_REPOSITORY}/hfpc-serving-cpu:{__version__}"
+    assert [finding.what for finding in told] == [f"image {given.get('image', default)}"]
+    assert told[0].found == "Vertex AI serves images of Artifact Registry and Container Registry only"
+    assert "HFPC_IMAGE_REPOSITORY" in told[0].fix and "image=" in told[0].fix

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from hfpc.cli import app
 from hfpc.submit import vertex
 from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.submit.preflight_cloud import serving
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
@@ -177,6 +178,19 @@ def test_interrupted_while_waiting_it_says_that_the_run_goes_on(google_cloud):
     [job_id] = jobs(google_cloud)
     assert f"the run goes on: https://console.cloud.google.com/vertex-ai/locations/{LOCATION}" in rest
     assert job_id in rest and "CancelPipelineJob" not in google_cloud.vertex.faults.calls
+
+
+def test_steps_that_register_take_the_serving_image_from_where_the_caller_has_it(google_cloud, tmp_path):
+    repository, file = "us-docker.pkg.dev/test/images", tmp_path / "serving.yaml"
+    file.write_text(json.dumps(serving("us-docker.pkg.dev/test")))
+    command = [sys.executable, "-m", "hfpc.cli", "submit", str(file), *WHERE, "--skip-preflight", "--job-id", "toy-1"]
+    # It is read when hfpc is imported.
+    done = subprocess.run(command, env={**os.environ, "HFPC_IMAGE_REPOSITORY": repository}, timeout=300, check=False)
+    assert done.returncode == 0
+    executors = jobs(google_cloud)["toy-1"]["pipelineSpec"]["deploymentSpec"]["executors"]
+    found = {name: executor["container"].get("env") for name, executor in executors.items() if "container" in executor}
+    given = [{"name": "HFPC_IMAGE_REPOSITORY", "value": repository}]
+    assert found == {"exec-register-vertex-model": given, "exec-deploy-vertex-endpoint": None}
 
 
 @pytest.mark.parametrize(
