@@ -34,8 +34,8 @@ def uri(google_cloud, model):
     return google_cloud.upload(model, "gs://registry/model")
 
 
-def config(registry, **changes) -> RegisterKubeflowModelConfig:
-    return RegisterKubeflowModelConfig(**{"name": "tweets", "registry": registry.address, **changes})
+def config(served_registry, **changes) -> RegisterKubeflowModelConfig:
+    return RegisterKubeflowModelConfig(**{"name": "tweets", "registry": served_registry.address, **changes})
 
 
 def test_a_model_is_registered_once(registry, uri, model, predictions):
