@@ -11,8 +11,7 @@ PLACE = {"group": "serving.kserve.io", "version": "v1beta1", "namespace": "team"
 def api(cluster):
     from hfpc.sinks.kubernetes_calls import namespace
 
-    cluster.kserve.containers.volumes["models"] = None  # nothing is started: no service is looked at twice
-    cluster.api.controllers.pop("inferenceservices")
+    cluster.api.controllers.pop("inferenceservices")  # nothing is started
     yield namespace().api
     cluster.api.controllers["inferenceservices"] = cluster.kserve
 

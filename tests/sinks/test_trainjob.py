@@ -189,6 +189,7 @@ def test_every_call_may_fail(cluster, data, done, google_cloud):
         faults.clear()
         made = step(number)
         assert made.record.model is not None, where
-        assert not error or list(cluster.api.objects) == [("trainjobs", "team", made.job)], where
+        # Where the job had ended before its step failed, the next step takes what it wrote.
+        assert set(cluster.api.objects) <= {("trainjobs", "team", made.job)}, where
     print(f"{faults.injected - injected} faults in {len(calls)} calls of a training, {failed} steps failed")
     assert failed
