@@ -5,6 +5,7 @@ index, and of this environment for what both can share, e.g. torch.
 """
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -16,10 +17,15 @@ import sysconfig
 import time
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
+from transformers import AutoTokenizer
 
-from hfpc import samples
-from hfpc.inference.predictor import Predictor
+from hfpc.data.load_dataset import LoadDatasetConfig, load_dataset
+from hfpc.data.preprocess import PreprocessConfig, preprocess
+from hfpc.training.export import save_tokenizer
+from hfpc.training.finetune import FinetuneConfig, finetune
+from tests.serving.processes import serving as our_server
 
 PACKAGES = [
     "multi-model-server==1.1.11",
@@ -30,7 +36,6 @@ PACKAGES = [
     "tokenizers==0.22.1",
     "transformers==4.57.6",
 ]
-TEXTS = ["Worth every penny", "I want my money back.", "It is a phone", "üben, 東京, 😀", "no " * 300]
 HANDLER = "sagemaker_huggingface_inference_toolkit.handler_service:handle"
 
 pytestmark = [
@@ -125,32 +130,74 @@ def answer(url, process, inputs, scratch, seconds=240):
 
 
 @pytest.fixture(scope="module")
-def minilm(tmp_path_factory):
-    """The embedded MiniLM with a head that tells the texts apart by chance, as Transformers 5 saves it."""
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    folder = tmp_path_factory.mktemp("minilm") / "model"
-    base = samples.model("sample:minilm").locate()
-    torch.manual_seed(0)
-    network = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3, initializer_range=0.2)
-    network.config.id2label = {0: "negative", 1: "neutral", 2: "positive"}
-    network.config.label2id = {name: number for number, name in network.config.id2label.items()}
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    with torch.no_grad():
-        encoded = tokenizer(TEXTS, padding=True, truncation=True, max_length=256, return_tensors="pt")
-        logits = network.eval()(**encoded).logits
-        network.classifier.weight *= 10
-        network.classifier.bias -= 10 * logits.mean(0)  # so that no label wins for all of them
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def tweets(tmp_path_factory):
+    """Tweets of two labels, split."""
+    folder = tmp_path_factory.mktemp("tweets") / "dataset"
+    config = LoadDatasetConfig(source="sample:tweets", labels=["negative", "positive"], max_rows=900)
+    load_dataset(config, folder)
     return folder
 
 
-def test_a_classifier_gets_the_same_labels_from_the_stock_container(stock, minilm, tmp_path):
-    expected = [response[0] for response in Predictor(minilm).respond(TEXTS)]
-    assert len({response["label"] for response in expected}) > 1
-    with serving(stock, minilm, "text-classification", tmp_path) as (url, process):
-        given = answer(url, process, TEXTS, tmp_path)
-    assert [response["label"] for response in given] == [response["label"] for response in expected]
-    assert [response["score"] for response in given] == pytest.approx([each["score"] for each in expected], abs=1e-4)
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory, tweets):
+    """The embedded MiniLM, fine-tuned by this library in one epoch."""
+    folder = tmp_path_factory.mktemp("finetuned")
+    preprocess(PreprocessConfig(base_model="sample:minilm", max_length=48), tweets, folder / "tokenized")
+    config = FinetuneConfig(epochs=1, learning_rate=3e-4, batch_size=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HFPC_HOME", str(folder / "home"))
+        finetune(config, folder / "tokenized", folder / "model", folder / "curves.html", folder / "tensorboard")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def texts(tweets):
+    """Tweets that the model was not trained on, and what is hard to read."""
+    rows = pq.read_table(tweets / "test").slice(0, 50).to_pylist()
+    assert len(rows) == 50
+    return [row["text"] for row in rows] + ["üben, 東京, 😀", "no " * 300]
+
+
+def invoke(url, texts, **parameters):
+    content = {"inputs": texts, "parameters": parameters} if parameters else {"inputs": texts}
+    given = httpx.post(f"{url}/invocations", json=content, timeout=240, trust_env=False)
+    assert given.is_success, given.text
+    return given.json()
+
+
+def test_a_finetuned_model_gets_the_same_labels_from_the_stock_container_as_from_our_server(
+    stock, finetuned, texts, tmp_path
+):
+    with our_server(finetuned, tmp_path) as server:
+        ours = [response[0] for response in invoke(server.url, texts)]
+    with serving(stock, finetuned, "text-classification", tmp_path) as (url, process):
+        answer(url, process, texts[:1], tmp_path)
+        theirs = invoke(url, texts, truncation=True)  # the toolkit cuts where we do, but only when it is asked to
+    labels = [response["label"] for response in ours]
+    counts = {label: labels.count(label) for label in ("negative", "positive")}
+    assert sum(counts.values()) == len(texts) == 52
+    assert min(counts.values()) >= 5, counts
+    assert [response["label"] for response in theirs] == labels
+    assert [response["score"] for response in theirs] == pytest.approx([each["score"] for each in ours], abs=1e-4)
+
+
+IDS = """
+import json, sys, transformers
+from transformers import AutoTokenizer
+assert transformers.__version__.startswith("4."), transformers.__version__
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+print(json.dumps(dict(tokenizer(json.load(sys.stdin), truncation=True))))
+"""
+
+
+def test_a_tokenizer_of_transformers_5_gives_the_same_ids_in_transformers_4(stock, base_model, texts, tmp_path):
+    """One of the class that Transformers 5 alone knows."""
+    tokenizer = AutoTokenizer.from_pretrained(base_model)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<quote>"]})
+    save_tokenizer(tokenizer, tmp_path)
+    given = [*texts, "a <quote> here"]
+    environment = {**os.environ, "PYTHONPATH": str(stock), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", IDS, str(tmp_path)]
+    done = subprocess.run(command, input=json.dumps(given), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == dict(tokenizer(given, truncation=True))

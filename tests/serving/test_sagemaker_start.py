@@ -1,0 +1,68 @@
+"""The serving image as SageMaker starts it: the executable `serve`, without arguments, told the rest by variables."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hfpc import golden
+from tests.serving.ports import free_port
+
+EXECUTABLE = Path(__file__).parents[2] / "containers" / "serve"
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the image is one of Linux")
+
+
+@pytest.fixture
+def started(tmp_path, model):
+    """The process and its address. On SageMaker the model is in /opt/ml/model; here a variable says where."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    shutil.copy(EXECUTABLE, folder / "serve")
+    port = free_port()
+    environment = {
+        "PATH": f"{folder}:{sysconfig.get_path('scripts')}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_MODEL_ID": str(model),
+        "HF_TASK": "text-classification",
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "SAGEMAKER_SAFE_PORT_RANGE": "21000-21999",
+        "SM_MODEL_DIR": "/opt/ml/model",
+        "AWS_REGION": "us-east-1",
+    }
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(["serve"], env=environment, cwd=tmp_path, stdout=log, stderr=log)
+        try:
+            yield process, f"http://127.0.0.1:{port}", tmp_path / "log"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_it_is_healthy_answers_and_ends(started, model):
+    process, url, log = started
+    until = time.monotonic() + 180
+    while True:
+        assert process.poll() is None and time.monotonic() < until, log.read_text()
+        try:
+            if httpx.get(f"{url}/ping", trust_env=False).is_success:
+                break
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    requests = golden.read(model)
+    body = {"inputs": [request["inputs"] for request in requests]}
+    given = httpx.post(f"{url}/invocations", json=body, trust_env=False, timeout=60)
+    assert given.is_success, given.text
+    labels = [response[0]["label"] for response in given.json()]
+    assert labels == [request["response"][0]["label"] for request in requests]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, log.read_text()
