@@ -25,7 +25,8 @@ def state(cluster: Cluster) -> dict[str, tuple[Any, ...]]:
         assert (plural, space) == ("inferenceservices", NAMESPACE)
         predictor, labels = item["spec"]["predictor"], item["metadata"]["labels"]
         service = cluster.kserve.services.get(item["metadata"]["uid"])
-        traffic = {uri_of(service.revision(key).predictor): share for key, share in service.traffic.items() if share}
+        shares = {} if service is None else service.traffic  # one that nobody has looked at yet has none
+        traffic = {uri_of(service.revision(key).predictor): share for key, share in shares.items() if share}
         canary = predictor.get("canaryTrafficPercent")
         found[name] = (labels["hfpc/deployment"], uri_of(predictor), sorted(labels.items()), canary, traffic)
     return found
