@@ -65,4 +65,4 @@ def test_it_is_healthy_answers_and_ends(started, model):
     labels = [response[0]["label"] for response in given.json()]
     assert labels == [request["response"][0]["label"] for request in requests]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0, log.read_text()
+    assert process.wait(60) in (0, -signal.SIGTERM), log.read_text()  # it reached the server, not a shell before it
