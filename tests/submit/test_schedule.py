@@ -15,7 +15,7 @@ from hfpc.submit import prepare
 from hfpc.submit.cron import Timing
 from hfpc.submit.schedule import Schedules
 from hfpc.submit.vertex_submission import VertexSubmission
-from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
@@ -160,7 +160,8 @@ def test_the_newest_schedule_is_listed_first(google_cloud):
 
 def test_continuous_training_runs_on_the_machines_of_a_profile(google_cloud):
     given = ["--cron", "0 6 * * 1", "--pipeline-root", "gs://artifacts/runs", "--skip-preflight", "--profile", "gpu-l4"]
-    made = schedule("create", "retrain_vertex", "--name", "weekly", *given)
+    image = f"image={SERVING_IMAGE}"
+    made = schedule("create", "retrain_vertex", "--name", "weekly", "--set", image, *given)
     assert made.exit_code == 0, made.output
     [there] = schedules(google_cloud)
     job = there["createPipelineJobRequest"]["pipelineJob"]
