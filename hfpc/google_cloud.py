@@ -5,6 +5,7 @@ or `gcloud auth application-default login`. A service is asked at another addres
 endpoint, where gcloud's own variable `CLOUDSDK_API_ENDPOINT_OVERRIDES_<API>` names one.
 """
 
+import functools
 import os
 import re
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ TRANSPORT_VARIABLE = "HFPC_GOOGLE_TRANSPORT"
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 _PERMISSION = re.compile(r"\baiplatform\.(?!googleapis\b)\w+\.\w+")
+_WHERE = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG", "GCE_METADATA_HOST", "HOME")  # where they are looked for
 _LONGEST = 600  # characters of a service's own text
 
 
@@ -55,17 +57,25 @@ def credentials() -> "tuple[Credentials, str]":
         ArgumentError: There are no credentials, or they cannot be read.
     """
     try:
-        import google.auth
         from google.auth.exceptions import GoogleAuthError
     except ImportError as error:
         raise MissingExtraError("google.auth", "google", "Google Cloud") from error
     file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
     try:
-        found, project = google.auth.default(scopes=_SCOPES)
+        found, project = _found(*(os.environ.get(name, "") for name in _WHERE))
     except (GoogleAuthError, OSError) as error:
         fix = f"Google Cloud gives no credentials ({error}): run `gcloud auth application-default login`"
         raise ArgumentError("GOOGLE_APPLICATION_CREDENTIALS", file, fix) from error
     return found, project or ""
+
+
+@functools.lru_cache(maxsize=4)
+def _found(*_: str) -> "tuple[Credentials, str | None]":
+    """The credentials, read once: to check a service account's key takes longer than most calls do."""
+    import google.auth
+
+    found: tuple[Credentials, str | None] = google.auth.default(scopes=_SCOPES)
+    return found
 
 
 def project(given: str = "") -> str:
