@@ -14,8 +14,8 @@ def register_sagemaker_model(
     predictions: Input[Dataset],
     registered: Output[Model],
     group: str,
-    staging: str,
-    instance: str = "",
+    staging_uri: str,
+    instance_type: str = "",
     image: str = "",
     version: str = "",
     environment: Dict[str, str] = {},
@@ -34,11 +34,11 @@ def register_sagemaker_model(
         model: A model from `finetune` or `optimize`.
         predictions: Its predictions from `evaluate`, whose metrics are kept with the version.
         group: Model package group: letters, digits and hyphens, at most 63. It is made if there is none.
-        staging: `s3://BUCKET/PREFIX` for model data and metrics, in the region of the endpoint.
-        instance: Instance type that it will be served on, e.g. `ml.m7i.large`. It decides between images for
+        staging_uri: `s3://BUCKET/PREFIX` for model data and metrics, in the region of the endpoint.
+        instance_type: Instance type that it will be served on, e.g. `ml.m7i.large`. It decides between images for
             CPUs, GPUs and Neuron; empty means CPUs, which serverless endpoints have.
         image: `hfpc` (our server), `huggingface` or `vllm` (Deep Learning Containers of AWS), or the URI of an
-            image in ECR; empty chooses by task, instance and what computes the model.
+            image in ECR; empty chooses by task, instance type and what computes the model.
         version: Version of transformers or vLLM of the Deep Learning Container; empty means the newest known.
         environment: Environment variables of the container, beside those the task needs; no secrets.
         approval: `Approved` (default: the gate let the model through), `PendingManualApproval` or `Rejected`.
@@ -58,8 +58,8 @@ def register_sagemaker_model(
 
     config = RegisterSagemakerModelConfig(
         group=group,
-        staging=staging,
-        instance=instance,
+        staging_uri=staging_uri,
+        instance_type=instance_type,
         image=image,
         version=version,
         environment=environment,

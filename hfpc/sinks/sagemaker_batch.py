@@ -83,7 +83,7 @@ class BatchPredictSagemakerConfig:
         check_role(self.role)
         if not self.instance_type:
             raise ArgumentError("instance_type", "", "name an instance type, e.g. ml.m5.large")
-        sagemaker_images.processor(self.instance_type, "instance_type")
+        sagemaker_images.processor(self.instance_type)
         for argument, least, most in (
             ("instances", 1, 100),
             ("max_payload_mb", 1, 100),
@@ -153,7 +153,7 @@ def batch_predict(
         ArgumentError: An argument cannot be used, or the source is empty.
         HfpcError: The job failed, or AWS refused or did not answer.
     """
-    given = sagemaker_images.processor(config.instance_type, "instance_type")
+    given = sagemaker_images.processor(config.instance_type)
     if given != package.processor:
         fix = f"it has {given} and the model was registered for {package.processor}: register it for this instance type"
         raise ArgumentError("instance_type", config.instance_type, fix)

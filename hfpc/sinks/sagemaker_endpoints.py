@@ -139,12 +139,12 @@ def deploy(
 
 def _check_container(package: ModelPackage, config: DeploySagemakerEndpointConfig) -> None:
     """Raises ArgumentError where the image does not compute on what the endpoint has."""
-    given = sagemaker_images.processor(config.instance_type, "instance_type")
+    given = sagemaker_images.processor(config.instance_type)
     if given == package.processor:
         return
     if config.mode == "serverless":
         fix = f"a serverless endpoint has CPUs only, and the model was registered for {package.processor}"
-        raise ArgumentError("mode", config.mode, f"{fix}: register it without an instance, or give mode realtime")
+        raise ArgumentError("mode", config.mode, f"{fix}: register it without an instance_type, or give mode realtime")
     fix = f"it has {given} and the model was registered for {package.processor}: register it for this instance type"
     raise ArgumentError("instance_type", config.instance_type, fix)
 
@@ -178,7 +178,7 @@ def _model_data(package: ModelPackage, config: DeploySagemakerEndpointConfig) ->
     """Where the model is in the form that the endpoint takes: serverless ones take archives only."""
     if config.mode != "serverless" or package.model_data.endswith(".tar.gz"):
         return package.model_data
-    place = StagingConfig(uri=package.staging, form="archive", kms_key=package.kms_key)
+    place = StagingConfig(uri=package.staging_uri, form="archive", kms_key=package.kms_key)
     return stage(package.model_data, place, package.region).uri
 
 

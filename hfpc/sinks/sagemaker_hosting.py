@@ -172,7 +172,7 @@ class DeploySagemakerEndpointConfig:
             raise ArgumentError(
                 "instance_type", "", f"name the instance type of a {self.mode} endpoint, e.g. ml.m5.large"
             )
-        sagemaker_images.processor(self.instance_type, "instance_type")
+        sagemaker_images.processor(self.instance_type)
         least = 0 if self.mode == "async" else 1
         if self.min_instances < least:
             fix = f"give at least {least}" + ("" if self.mode == "async" else ": only async endpoints scale to zero")

@@ -159,26 +159,29 @@ class Container:
     response_types: tuple[str, ...] = ("application/json",)
 
 
-def processor(instance: str, argument: str = "instance") -> Processor:
+def processor(instance_type: str) -> Processor:
     """What an instance type computes on.
 
     Args:
-        instance: E.g. "ml.m5.xlarge"; "" stands for serverless endpoints, which have CPUs only.
-        argument: Name of the argument that `instance` came from, for the error.
+        instance_type: E.g. "ml.m5.xlarge"; "" stands for serverless endpoints, which have CPUs only.
 
     Raises:
         ArgumentError: It is no instance type of SageMaker, or one that no image of the table runs on.
     """
-    if instance == SERVERLESS:
+    if instance_type == SERVERLESS:
         return "cpu"
-    found = _INSTANCE.fullmatch(instance)
+    found = _INSTANCE.fullmatch(instance_type)
     if found is None:
-        raise ArgumentError(argument, instance, "name an instance type of SageMaker, e.g. ml.m5.xlarge")
+        raise ArgumentError("instance_type", instance_type, "name an instance type of SageMaker, e.g. ml.m5.xlarge")
     kind, options = found["kind"], found["options"]
     if "g" in options.partition("-")[0] or "-gb" in options:
-        raise ArgumentError(argument, instance, "it has an ARM processor and the images are for x86: take e.g. ml.m7i")
+        raise ArgumentError(
+            "instance_type", instance_type, "it has an ARM processor and the images are for x86: take e.g. ml.m7i"
+        )
     if (kind, found["generation"]) == ("inf", "1") or kind == "dl":
-        raise ArgumentError(argument, instance, "no image of the table uses its accelerator: take ml.inf2 or ml.g6")
+        raise ArgumentError(
+            "instance_type", instance_type, "no image of the table uses its accelerator: take ml.inf2 or ml.g6"
+        )
     return _KINDS.get(kind, "cpu")
 
 
@@ -186,7 +189,7 @@ def choose(
     *,
     task: str,
     region: str,
-    instance: str = SERVERLESS,
+    instance_type: str = SERVERLESS,
     image: str = "",
     version: str = "",
     backend: str = "pytorch",
@@ -197,7 +200,7 @@ def choose(
     Args:
         task: Task of the model, e.g. "text-classification".
         region: AWS region.
-        instance: Instance type; "" for serverless endpoints.
+        instance_type: Instance type; "" for serverless endpoints.
         image: "hfpc" (our server), "huggingface" or "vllm" (Deep Learning Containers), or the URI of an image in ECR
             that keeps to SageMaker's contract. "" means vllm for text generation on GPUs, hfpc for what only our
             server computes, and huggingface for everything else.
@@ -208,7 +211,7 @@ def choose(
     Raises:
         ArgumentError: No such container exists, not in this region, or it cannot compute the model.
     """
-    kind = processor(instance)
+    kind = processor(instance_type)
     if image not in ("", *FAMILIES):
         return _own(image, kind, region)
     family = image or _default(task, kind, backend)
@@ -220,7 +223,7 @@ def choose(
         raise ArgumentError("image", image, f"a model that {backend} computes runs in our image only: give hfpc")
     if family == VLLM and task != _TEXT_GENERATION:
         raise ArgumentError("image", image, f"vLLM generates text, and the model is for {task}: give huggingface")
-    return _container(_row(family, kind, version, instance), task, region, max_length)
+    return _container(_row(family, kind, version, instance_type), task, region, max_length)
 
 
 def uri(row: Row, region: str) -> str:
@@ -242,11 +245,13 @@ def _default(task: str, kind: Processor, backend: str) -> str:
     return VLLM if task == _TEXT_GENERATION and kind == "gpu" else HUGGINGFACE
 
 
-def _row(family: str, kind: Processor, version: str, instance: str) -> Row:
+def _row(family: str, kind: Processor, version: str, instance_type: str) -> Row:
     fitting = [row for row in ROWS if row.family == family and row.processor == kind]
     if not fitting:
         usable = sorted({row.processor for row in ROWS if row.family == family})
-        raise ArgumentError("instance", instance, f"the image {family} runs on {', '.join(usable)} and this is {kind}")
+        raise ArgumentError(
+            "instance_type", instance_type, f"the image {family} runs on {', '.join(usable)} and this is {kind}"
+        )
     for row in fitting:
         if version in ("", row.version):
             return row

@@ -33,9 +33,9 @@ class RegisterSagemakerModelConfig:
 
     Attributes:
         group: Model package group: letters, digits and hyphens, at most 63. It is made if there is none.
-        staging: `s3://BUCKET/PREFIX` that model data and metrics are uploaded to, in the region of the endpoint.
-        instance: Instance type it will be served on, e.g. "ml.m7i.large"; "" for serverless endpoints or any CPU.
-        image: "hfpc", "huggingface", "vllm" or the URI of an image in ECR; "" chooses by task and instance.
+        staging_uri: `s3://BUCKET/PREFIX` that model data and metrics are uploaded to, in the region of the endpoint.
+        instance_type: Instance type it will be served on, e.g. "ml.m7i.large"; "" for serverless endpoints or any CPU.
+        image: "hfpc", "huggingface", "vllm" or the URI of an image in ECR; "" chooses by task and instance type.
         version: Version of transformers or vLLM of a Deep Learning Container; "" means the newest that is known.
         environment: Environment variables of the container, beside those that the task needs; no secrets.
         approval: "Approved" by default, because a gate let the model through before; "PendingManualApproval" for
@@ -50,8 +50,8 @@ class RegisterSagemakerModelConfig:
     """
 
     group: str
-    staging: str
-    instance: str = ""
+    staging_uri: str
+    instance_type: str = ""
     image: str = ""
     version: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -67,14 +67,14 @@ class RegisterSagemakerModelConfig:
         if self.approval not in get_args(Approval):
             raise ArgumentError("approval", self.approval, f"give one of {', '.join(get_args(Approval))}")
         _ = self.place
-        sagemaker_images.processor(self.instance)
+        sagemaker_images.processor(self.instance_type)
         check_environment(self.environment)
         check_tags(self.tags)
 
     @property
     def place(self) -> StagingConfig:
         """Where model data goes."""
-        return StagingConfig(uri=self.staging, form=self.form, kms_key=self.kms_key)
+        return StagingConfig(uri=self.staging_uri, form=self.form, kms_key=self.kms_key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class ModelPackage:
         fingerprint: SHA-256 of weights, configuration and tokenizer files.
         task: Task of the model, e.g. "text-classification".
         model_data: `s3://…/model/` or `s3://…/model.tar.gz`.
-        staging: `s3://…` that model data is uploaded to; `stage` makes the other form there.
+        staging_uri: `s3://…` that model data is uploaded to; `stage` makes the other form there.
         kms_key: KMS key that model data is encrypted with; "" means the bucket's own encryption.
         family: "hfpc", "huggingface" or "vllm"; "" for another image.
         image: Image in ECR.
@@ -106,7 +106,7 @@ class ModelPackage:
     fingerprint: str
     task: str
     model_data: str
-    staging: str
+    staging_uri: str
     kms_key: str = ""
     family: str = ""
     image: str
@@ -184,7 +184,7 @@ def register(model: str, predictions: Path | None, config: RegisterSagemakerMode
     container = sagemaker_images.choose(
         task=found.task,
         region=region,
-        instance=config.instance,
+        instance_type=config.instance_type,
         image=config.image,
         version=config.version,
         backend=found.optimization.backend if found.optimization else "pytorch",
@@ -211,7 +211,7 @@ def register(model: str, predictions: Path | None, config: RegisterSagemakerMode
         fingerprint=staged.fingerprint,
         task=found.task,
         model_data=staged.uri,
-        staging=config.staging,
+        staging_uri=config.staging_uri,
         kms_key=config.kms_key,
         family=container.family,
         image=container.image,
@@ -235,8 +235,8 @@ def _specification(container: Container, staged: StagedModel, config: RegisterSa
         "SupportedContentTypes": list(container.content_types),
         "SupportedResponseMIMETypes": list(container.response_types),
     }
-    if config.instance:
-        specification["SupportedRealtimeInferenceInstanceTypes"] = [config.instance]
+    if config.instance_type:
+        specification["SupportedRealtimeInferenceInstanceTypes"] = [config.instance_type]
     return specification
 
 
@@ -288,7 +288,7 @@ def _write_metrics(
 ) -> str:
     """Puts the metrics on S3, named after their content; URI."""
     content = sagemaker_card.statistics(metrics)
-    uri = f"{config.staging.rstrip('/')}/{fingerprint}/metrics-{hashlib.sha256(content).hexdigest()[:12]}.json"
+    uri = f"{config.staging_uri.rstrip('/')}/{fingerprint}/metrics-{hashlib.sha256(content).hexdigest()[:12]}.json"
     write_object(uri, content, config.kms_key, region)
     return uri
 

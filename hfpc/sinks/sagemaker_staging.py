@@ -51,7 +51,7 @@ class StagingConfig:
     kms_key: str = ""
 
     def __post_init__(self) -> None:
-        bucket_and_key(self.uri, "staging")
+        bucket_and_key(self.uri, "staging_uri")
         if self.form not in FORMS:
             raise ArgumentError("form", self.form, f"give one of {', '.join(FORMS)}")
         if self.kms_key and not _KMS_KEY.fullmatch(self.kms_key):
@@ -137,7 +137,7 @@ def stage(model: str, config: StagingConfig, region: str = "") -> StagedModel:
     found = record(model)
     assert found.model is not None
     fingerprint = found.model.fingerprint
-    bucket, prefix = bucket_and_key(config.uri, "staging")
+    bucket, prefix = bucket_and_key(config.uri, "staging_uri")
     root = f"{prefix}/{fingerprint}".lstrip("/")
     with storage.reaching(model, "model"), aws.reaching(f"staging the model to {config.uri}"):
         place = _Place(aws.client("s3", region), bucket, config.kms_key)
@@ -178,10 +178,10 @@ class _Place:
         except Exception as error:
             if aws.code(error) not in ("404", "NoSuchBucket"):
                 raise
-            raise ArgumentError("staging", uri, f"there is no such bucket: make one in {region}") from error
+            raise ArgumentError("staging_uri", uri, f"there is no such bucket: make one in {region}") from error
         if where != region:
             fix = f"SageMaker in {region} reads from buckets of {region} only, and this one is in {where}"
-            raise ArgumentError("staging", uri, fix)
+            raise ArgumentError("staging_uri", uri, fix)
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Key to size of what is there."""

@@ -47,7 +47,7 @@ def finetune_sagemaker(
         name: Name of the model package group, and of the endpoint: letters, digits and hyphens, at most 40.
         min_metrics: Metric name to the least value a model must reach to be deployed.
         region: AWS region; empty means the environment's.
-        image: `hfpc`, `huggingface` or the URI of an image in ECR; empty chooses by task and instance. See
+        image: `hfpc`, `huggingface` or the URI of an image in ECR; empty chooses by task and instance type. See
             `register_sagemaker_model`.
         mode: `realtime`, `serverless` or `async`. An endpoint keeps its mode.
         instance_type: Instance type, e.g. `ml.m7i.large`; empty for serverless.
@@ -80,8 +80,8 @@ def finetune_sagemaker(
             model=candidate.outputs["model"],
             predictions=candidate.outputs["predictions"],
             group=name,
-            staging=staging_uri,
-            instance=instance_type,
+            staging_uri=staging_uri,
+            instance_type=instance_type,
             image=image,
             kms_key=kms_key,
             region=region,

@@ -101,7 +101,7 @@ def package(model: Path, name: str, *, wrong: bool = False, archived: bool = Fal
         fingerprint=name,
         task="text-classification",
         model_data=f"s3://models/{key if archived else folder}",
-        staging="s3://models/staged",
+        staging_uri="s3://models/staged",
         image=IMAGE,
         processor="cpu",
         approval="Approved",

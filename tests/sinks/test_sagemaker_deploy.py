@@ -58,7 +58,7 @@ def described(endpoint):
 def test_a_model_is_deployed_asked_replaced_and_taken_away(account, model, mode):
     """As a pipeline does it: registered with its files, then deployed; in steps, as endpoints really change."""
     account.control.steps = 2
-    settings = RegisterSagemakerModelConfig(group="tweets", staging="s3://models/staged", image=IMAGE)
+    settings = RegisterSagemakerModelConfig(group="tweets", staging_uri="s3://models/staged", image=IMAGE)
     registered = register(str(model), None, settings)
     first = deploy(registered, deployment(**mode), QUICK)
     assert first.moved and first.previous_config == ""
@@ -80,7 +80,7 @@ def test_a_model_is_deployed_asked_replaced_and_taken_away(account, model, mode)
 
 
 def test_a_serverless_endpoint_gets_an_archive_and_is_updated_at_once(account, model):
-    settings = RegisterSagemakerModelConfig(group="tweets", staging="s3://models/staged", image=IMAGE)
+    settings = RegisterSagemakerModelConfig(group="tweets", staging_uri="s3://models/staged", image=IMAGE)
     registered = register(str(model), None, settings)
     small = deploy(registered, deployment(mode="serverless", instance_type="", max_concurrency=3), QUICK)
     assert small.model_data.endswith("/model.tar.gz")

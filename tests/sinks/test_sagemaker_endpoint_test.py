@@ -33,7 +33,7 @@ def account(amazon, server):
 
 def whole(model):
     """A model registered with all of its files, of which serverless endpoints get an archive."""
-    settings = RegisterSagemakerModelConfig(group="tweets", staging="s3://models/staged", image=IMAGE)
+    settings = RegisterSagemakerModelConfig(group="tweets", staging_uri="s3://models/staged", image=IMAGE)
     return register(str(model), None, settings)
 
 

@@ -10,7 +10,7 @@ ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/serving:1.0"
 
 
 @pytest.mark.parametrize(
-    ("instance", "kind"),
+    ("instance_type", "kind"),
     [
         ("", "cpu"),
         ("ml.m5.xlarge", "cpu"),
@@ -23,14 +23,16 @@ ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/serving:1.0"
         ("ml.trn1.2xlarge", "neuron"),
     ],
 )
-def test_what_an_instance_computes_on(instance, kind):
-    assert processor(instance) == kind
+def test_what_an_instance_computes_on(instance_type, kind):
+    assert processor(instance_type) == kind
 
 
-@pytest.mark.parametrize("instance", ["m5.xlarge", "ml.m5", "ml.inf1.xlarge", "ml.c7g.large", "ml.m6gd.large", "ml.x"])
-def test_an_instance_that_runs_no_image_of_the_table_is_refused(instance):
-    with pytest.raises(ArgumentError, match="instance="):
-        processor(instance)
+@pytest.mark.parametrize(
+    "instance_type", ["m5.xlarge", "ml.m5", "ml.inf1.xlarge", "ml.c7g.large", "ml.m6gd.large", "ml.x"]
+)
+def test_an_instance_that_runs_no_image_of_the_table_is_refused(instance_type):
+    with pytest.raises(ArgumentError, match="instance_type="):
+        processor(instance_type)
 
 
 def test_every_instance_type_of_sagemaker_is_understood():
@@ -38,11 +40,11 @@ def test_every_instance_type_of_sagemaker_is_understood():
     session = pytest.importorskip("botocore.session")
     types = session.get_session().get_service_model("sagemaker").shape_for("ProductionVariantInstanceType").enum
     refused = set()
-    for instance in types:
+    for instance_type in types:
         try:
-            processor(instance)
+            processor(instance_type)
         except ArgumentError:
-            refused.add(instance.split(".")[1])
+            refused.add(instance_type.split(".")[1])
     assert len(types) > 200
     assert refused <= {
         "dl1",
@@ -71,22 +73,22 @@ def test_classifiers_run_in_the_container_of_hugging_face():
         "2.6.0-transformers5.5.3-cpu-py312-ubuntu22.04"
     )
     assert (cpu.family, cpu.processor, cpu.environment) == ("huggingface", "cpu", {"HF_TASK": "text-classification"})
-    gpu = choose(**TEXTS, instance="ml.g5.xlarge")
+    gpu = choose(**TEXTS, instance_type="ml.g5.xlarge")
     assert gpu.image.endswith("-gpu-py312-cu124-ubuntu22.04") and gpu.processor == "gpu"
     older = choose(**TEXTS, version="4.51.3")
     assert "transformers4.51.3-cpu" in older.image
 
 
 def test_text_is_generated_by_vllm_on_gpus_only():
-    gpu = choose(**GENERATION, instance="ml.g6.xlarge")
+    gpu = choose(**GENERATION, instance_type="ml.g6.xlarge")
     assert gpu.family == "vllm" and "/huggingface-vllm:0.29.0-" in gpu.image
     assert gpu.environment == {"SM_VLLM_MODEL": "/opt/ml/model"}
     assert gpu.ami == "al2023-ami-sagemaker-inference-gpu-4-1"
-    assert choose(**GENERATION, instance="ml.m7i.4xlarge").family == "huggingface"
+    assert choose(**GENERATION, instance_type="ml.m7i.4xlarge").family == "huggingface"
 
 
 def test_neuron_gets_the_length_it_compiles_for():
-    neuron = choose(**TEXTS, instance="ml.inf2.xlarge", max_length=128)
+    neuron = choose(**TEXTS, instance_type="ml.inf2.xlarge", max_length=128)
     assert "huggingface-pytorch-inference-neuronx:" in neuron.image
     assert neuron.environment == {
         "HF_TASK": "text-classification",
@@ -111,7 +113,7 @@ def test_accounts_differ_between_regions():
 
 
 def test_an_own_image_is_taken_as_it_is():
-    own = choose(**TEXTS, image=ECR, instance="ml.g5.xlarge")
+    own = choose(**TEXTS, image=ECR, instance_type="ml.g5.xlarge")
     assert (own.image, own.family, own.environment, own.processor) == (ECR, "", {}, "gpu")
 
 
@@ -120,16 +122,16 @@ def test_an_own_image_is_taken_as_it_is():
     [
         ({**TEXTS, "image": "docker.io/serving:1"}, "image='docker.io/serving:1': SageMaker pulls from ECR only"),
         ({**TEXTS, "image": ECR.replace("eu-west-1", "us-east-1")}, "SageMaker in eu-west-1 pulls from"),
-        ({**TEXTS, "image": "vllm", "instance": "ml.g5.xlarge"}, "vLLM generates text"),
+        ({**TEXTS, "image": "vllm", "instance_type": "ml.g5.xlarge"}, "vLLM generates text"),
         ({**GENERATION, "image": "vllm"}, "the image vllm runs on gpu and this is cpu"),
         ({**TEXTS, "version": "4.0"}, "version='4.0': give one of 5.5.3, 4.51.3, or leave it empty"),
         ({**TEXTS, "image": "huggingface", "backend": "openvino"}, "runs in our image only: give hfpc"),
         ({**TEXTS, "region": "mars-north-1"}, "region='mars-north-1'"),
-        ({**TEXTS, "region": "eu-west-2", "instance": "ml.inf2.xlarge", "max_length": 8}, "region='eu-west-2'"),
-        ({**TEXTS, "instance": "ml.inf2.xlarge"}, "max_length=0"),
+        ({**TEXTS, "region": "eu-west-2", "instance_type": "ml.inf2.xlarge", "max_length": 8}, "region='eu-west-2'"),
+        ({**TEXTS, "instance_type": "ml.inf2.xlarge"}, "max_length=0"),
         ({**TEXTS, "image": "hfpc"}, "HFPC_IMAGE_REPOSITORY='ghcr.io/hf-pipeline-components'"),
         ({**TEXTS, "backend": "onnxruntime"}, "HFPC_IMAGE_REPOSITORY="),
-        ({**TEXTS, "image": "hfpc", "instance": "ml.g5.xlarge"}, "our image computes on CPUs"),
+        ({**TEXTS, "image": "hfpc", "instance_type": "ml.g5.xlarge"}, "our image computes on CPUs"),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, said):

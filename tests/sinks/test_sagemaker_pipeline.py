@@ -16,15 +16,15 @@ INSTANCE = "ml.m5.large"
 
 
 @dsl.pipeline(name="registering")
-def registering(model: str, predictions: str, staging: str):
+def registering(model: str, predictions: str, staging_uri: str):
     trained = dsl.importer(artifact_uri=model, artifact_class=Model)
     measured = dsl.importer(artifact_uri=predictions, artifact_class=Dataset)
     components.register_sagemaker_model(
         model=trained.output,
         predictions=measured.output,
         group="tweets",
-        staging=staging,
-        instance=INSTANCE,
+        staging_uri=staging_uri,
+        instance_type=INSTANCE,
         environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "2"},
     )
 
@@ -38,8 +38,8 @@ def a_life(model: str, predictions: str):
         model=trained.output,
         predictions=measured.output,
         group="tweets",
-        staging="s3://models/staged",
-        instance=INSTANCE,
+        staging_uri="s3://models/staged",
+        instance_type=INSTANCE,
         image=IMAGE,
     )
     components.batch_predict_sagemaker(
@@ -69,7 +69,7 @@ def artifact(done, component, name):
 
 def test_a_task_registers_a_model_and_hands_on_its_package(amazon, home, model, predictions):
     aws.client("s3").create_bucket(Bucket="models")
-    parameters = {"model": str(model), "predictions": str(predictions), "staging": "s3://models/staged"}
+    parameters = {"model": str(model), "predictions": str(predictions), "staging_uri": "s3://models/staged"}
     done = run(f"{__file__}:registering", parameters)
     assert next(task for task in done.tasks if task.component == "register_sagemaker_model").error == ""
     package = registered(artifact(done, "register_sagemaker_model", "registered").metadata)

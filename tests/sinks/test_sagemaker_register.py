@@ -34,7 +34,7 @@ def predictions(tmp_path, model):
 
 
 def config(**settings):
-    return RegisterSagemakerModelConfig(**{"group": GROUP, "staging": STAGING, **settings})
+    return RegisterSagemakerModelConfig(**{"group": GROUP, "staging_uri": STAGING, **settings})
 
 
 def packages():
@@ -58,7 +58,9 @@ def content(uri):
 
 def test_a_model_is_registered_with_all_that_it_takes_to_serve_it(bucket, model, predictions):
     given = register(
-        str(model), predictions, config(instance="ml.m7i.large", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "2"})
+        str(model),
+        predictions,
+        config(instance_type="ml.m7i.large", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "2"}),
     )
     [package] = packages()
     assert package["ModelPackageArn"] == given.arn and str(package["ModelPackageVersion"]) == given.version == "1"
@@ -113,7 +115,7 @@ def test_a_package_is_found_among_many(bucket, model):
 
 def test_a_language_model_is_registered_for_vllm(bucket, language_model):
     """A plain folder, as Transformers saves it."""
-    given = register(str(language_model), None, config(instance="ml.g5.xlarge"))
+    given = register(str(language_model), None, config(instance_type="ml.g5.xlarge"))
     assert (given.family, given.processor, given.task) == ("vllm", "gpu", "text-generation")
     assert given.ami and given.environment == {"SM_VLLM_MODEL": "/opt/ml/model"}
     [package] = packages()
@@ -174,12 +176,12 @@ def test_predictions_of_another_model_are_refused_before_any_call(bucket, model,
     [
         ({"group": "my_group"}, "group='my_group': use letters, digits and single hyphens"),
         ({"group": "a" * 64}, "group="),
-        ({"staging": "gs://bucket/a"}, "staging='gs://bucket/a': give a place on S3"),
-        ({"staging": "s3://Bucket/a"}, "staging="),
+        ({"staging_uri": "gs://bucket/a"}, "staging_uri='gs://bucket/a': give a place on S3"),
+        ({"staging_uri": "s3://Bucket/a"}, "staging_uri="),
         ({"form": "zip"}, "form='zip': give one of folder, archive"),
         ({"approval": "Yes"}, "approval='Yes': give one of Approved"),
         ({"kms_key": "my key"}, "kms_key='my key'"),
-        ({"instance": "m5.large"}, "instance='m5.large': name an instance type"),
+        ({"instance_type": "m5.large"}, "instance_type='m5.large': name an instance type"),
         ({"environment": {"HF_TOKEN": "hf_canary"}}, "HF_TOKEN is named like a secret"),
         ({"environment": {"a b": "c"}}, "environment="),
         ({"tags": {"aws:team": "x"}}, "tags="),
@@ -193,7 +195,7 @@ def test_what_cannot_be_used_is_refused_before_any_call(settings, said):
 
 
 def test_a_bucket_that_is_not_there_is_named(amazon, model):
-    with pytest.raises(ArgumentError, match="staging='s3://models/staged': there is no such bucket"):
+    with pytest.raises(ArgumentError, match="staging_uri='s3://models/staged': there is no such bucket"):
         register(str(model), None, config())
 
 

@@ -176,7 +176,7 @@ def test_a_bucket_that_sagemaker_cannot_read_is_refused_before_anything_is_sent(
         ArgumentError, match=r"SageMaker in us-east-1 reads from buckets of us-east-1 only.*in eu-west-1"
     ):
         stage(str(large), StagingConfig(uri="s3://irish/a"))
-    with pytest.raises(ArgumentError, match="staging='s3://nothing/a': there is no such bucket"):
+    with pytest.raises(ArgumentError, match="staging_uri='s3://nothing/a': there is no such bucket"):
         stage(str(large), StagingConfig(uri="s3://nothing/a"))
     assert uploads(amazon) == []
     assert stage(str(large), StagingConfig(uri="s3://irish/a"), "eu-west-1").uploaded > LARGE
@@ -193,5 +193,5 @@ def test_what_is_no_model_is_refused(s3, tmp_path):
     "uri", ["", "models", "gs://models/a", "s3://", "s3://a/b", "s3://models/a//b", "s3://models/a\nb"]
 )
 def test_what_is_no_place_on_s3_is_refused(uri):
-    with pytest.raises(ArgumentError, match="staging="):
+    with pytest.raises(ArgumentError, match="staging_uri="):
         StagingConfig(uri=uri)
