@@ -22,6 +22,9 @@ __all__ = ["BatchPredictSagemakerConfig", "BatchPrediction", "batch_predict", "e
 
 _LONGEST = 5 * 24 * 3600
 _MOST_RUNS = 50
+_JOB = "hfpc-"
+"""What the names of jobs begin with."""
+
 _RARE: dict[str, type] = {
     "max_payload_mb": int,
     "max_concurrency": int,
@@ -76,9 +79,9 @@ class BatchPredictSagemakerConfig:
         if not bucket_and_key(self.source, "source")[1]:
             raise ArgumentError("source", self.source, "give an object or a prefix, not a whole bucket")
         bucket_and_key(self.output_uri, "output_uri")
-        inside = f"{self.output_uri.rstrip('/')}/".startswith(f"{self.source.rstrip('/')}/")
-        if inside:
-            fix = "responses would be predicted in turn: give a place that is not below source"
+        # As S3 reads a prefix: `s3://b/in` is the beginning of `s3://b/in-out/…` too.
+        if _output(self, _JOB).startswith(self.source):
+            fix = "responses would be predicted in turn: give a place that does not begin with source"
             raise ArgumentError("output_uri", self.output_uri, fix)
         check_role(self.role)
         if not self.instance_type:
@@ -235,7 +238,7 @@ def _model(package: ModelPackage, config: BatchPredictSagemakerConfig) -> dict[s
 
 
 def _name(parts: list[Any]) -> str:
-    return f"hfpc-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
+    return f"{_JOB}{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]}"
 
 
 def _output(config: BatchPredictSagemakerConfig, job: str) -> str:
@@ -245,7 +248,7 @@ def _output(config: BatchPredictSagemakerConfig, job: str) -> str:
 def _names(base: str) -> Iterator[str]:
     """Names of a job and of those that follow it: a name is never free again, also after a failure."""
     yield base
-    yield from (f"{base}-{number}" for number in range(2, _MOST_RUNS))
+    yield from (f"{base}-{number}" for number in range(2, _MOST_RUNS + 1))
 
 
 def _job(place: Place, base: str, config: BatchPredictSagemakerConfig, objects: int) -> tuple[str, bool]:

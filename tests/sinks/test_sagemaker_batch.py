@@ -145,6 +145,26 @@ def test_nothing_at_the_source_is_told(account, model):
     assert jobs() == []
 
 
+def test_responses_beside_the_source_are_no_source(account, model):
+    given, beside = package(model, "old"), batch(source="s3://models/in/", output_uri="s3://models/in-out")
+    first, again = batch_predict(given, beside, QUICK), batch_predict(given, beside, QUICK)
+    assert (first.objects, again.objects, again.job) == (2, 2, first.job)
+
+
+@pytest.mark.slow
+def test_fifty_jobs_without_responses_are_the_last(account, model):
+    given = package(model, "old")
+    names = []
+    for _ in range(50):
+        done = batch_predict(given, batch(), QUICK)
+        names.append(done.job)
+        for name in lines(done.uri):
+            client("s3").delete_object(Bucket="models", Key=f"out/{done.job}/{name}")
+    assert names == [names[0], *(f"{names[0]}-{number}" for number in range(2, 51))]
+    with pytest.raises(HfpcError, match=f"50 jobs named {names[0]} ended without responses"):
+        batch_predict(given, batch(), QUICK)
+
+
 @pytest.mark.slow
 def test_every_call_of_a_batch_may_fail(account, model, capsys):
     """Then the step is run again: there is one job with its responses, and no model."""
@@ -177,6 +197,9 @@ def test_every_call_of_a_batch_may_fail(account, model, capsys):
         ({"source": "gs://bucket/a"}, "source='gs://bucket/a'"),
         ({"source": "s3://bucket"}, "not a whole bucket"),
         ({"output_uri": "s3://models/in/out"}, "responses would be predicted in turn"),
+        ({"output_uri": "s3://models/in"}, "responses would be predicted in turn"),
+        ({"source": "s3://models/in", "output_uri": "s3://models/in-out"}, "responses would be predicted in turn"),
+        ({"source": "s3://models/out/hfpc"}, "responses would be predicted in turn"),
         ({"role": "me"}, "role='me'"),
         ({"instance_type": ""}, "name an instance type"),
         ({"instances": 0}, "instances=0: give 1 to 100"),
