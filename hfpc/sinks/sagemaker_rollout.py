@@ -228,10 +228,7 @@ def _instances(rollout: Rollout, before: _Before, count: int) -> dict[str, Any]:
     grown = before.scaling.limits is not None and count > rollout.config.instances
     if not grown or not rollout.config.scales:
         return {}
-    return {
-        "RetainAllVariantProperties": True,
-        "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DataCaptureConfig"}],
-    }
+    return {"RetainAllVariantProperties": True}
 
 
 def change_config(place: Place, endpoint: str, config: str, **settings: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sagemaker.models import sagemaker_backends
@@ -32,6 +33,7 @@ class _Endpoint:
         target: Configuration that it is changed to.
         left: How often it will be described before the change is done.
         deployment: How traffic is moved, of the update that runs.
+        retains: Whether the update that runs keeps the number of instances.
         reason: Why the last change failed.
     """
 
@@ -40,6 +42,7 @@ class _Endpoint:
     target: str
     left: int
     deployment: Content = field(default_factory=dict)
+    retains: bool = False
     reason: str = ""
 
 
@@ -53,6 +56,7 @@ class Control:
         jobs: Name to transform job.
         tags: Repository in the registry of AWS's own images to the tags in it.
         idle: Asynchronous endpoints answer nothing that is in their queue, as long as no instance of them runs.
+        load: Instances to which autoscaling has just begun to bring an endpoint when it is next updated; 0 for none.
     """
 
     def __init__(self, containers: dict[str, str]) -> None:
@@ -67,6 +71,7 @@ class Control:
         self.jobs: dict[str, sagemaker_transforms.Job] = {}
         self.tags: dict[str, list[str]] = {}
         self.idle = False
+        self.load = 0
         self._endpoints: dict[str, _Endpoint] = {}
         self._tokens: dict[str, Content] = {}
         self._cards: dict[str, Content] = {}
@@ -122,6 +127,12 @@ class Control:
             raise Refusal("ValidationException", f'Could not find {kind} "{name}".')
         return forward()
 
+    def AddTags(self, body: Content, forward: Forward) -> Content:
+        answer, resource = forward(), self.backend._get_resource_from_arn(body["ResourceArn"])
+        values = {tag["Key"]: tag["Value"] for tag in resource.tags}  # the last of a key counts
+        resource.tags = [{"Key": key, "Value": value} for key, value in values.items()]
+        return answer
+
     def CreateModel(self, body: Content, forward: Forward) -> Content:
         return self._unless_there(self.backend._models, body["ModelName"], "model", forward)
 
@@ -158,11 +169,19 @@ class Control:
         known = self._endpoints.get(name)
         if known is None:
             raise Refusal("ValidationException", f'Could not find endpoint "{name}".')
+        if self.load:
+            self._grow(name)
         if known.status != "InService":
             raise Refusal("ValidationException", f'Cannot update in-progress endpoint "{name}".')
         if config not in self.backend.endpoint_configs:
             raise Refusal("ValidationException", f'Could not find endpoint configuration "{config}".')
+        if body.get("ExcludeRetainedVariantProperties") == [{"VariantPropertyType": "DataCaptureConfig"}]:
+            raise Refusal("ValidationException", "DataCaptureConfig is not currently supported.")
+        if _scaled(name) and self._machines(known.serving) != self._machines(config):
+            told = "must be deregistered as scalable targets with AWS Auto Scaling before they can be removed or have"
+            raise Refusal("ValidationException", f"The variant(s) {told} their instance type updated.")
         self.updates.append(body)
+        known.retains = body.get("RetainAllVariantProperties", False)
         known.status, known.target, known.left, known.reason = "Updating", config, self.steps, ""
         known.deployment = body.get("DeploymentConfig", {})
         self._advance(name)
@@ -193,6 +212,7 @@ class Control:
         if known.status in ("Creating", "Updating"):
             raise Refusal("ValidationException", f'Cannot update in-progress endpoint "{name}".')
         known.status, known.left = "Deleting", self.steps
+        _end_scaling(name)
         self._advance(name)
         return {}
 
@@ -252,11 +272,34 @@ class Control:
             known.status = "Failed"
             return
         known.status = "InService"
-        if not ill:
+        if not ill and known.serving != known.target:
+            self._replace_variants(name, known)
             known.serving = known.target
             self.backend.endpoints[name].endpoint_config_name = known.target
             self.backend.endpoints[name].last_modified_time = time.time()
         known.target = known.serving
+
+    def _grow(self, name: str) -> None:
+        """Autoscaling adds instances: the endpoint is being changed for a while."""
+        known = self._endpoints[name]
+        known.status, known.target, known.left, known.deployment = "Updating", known.serving, max(self.steps, 1), {}
+        for variant in self.backend.endpoints[name].production_variants:
+            variant["CurrentInstanceCount"] = variant["DesiredInstanceCount"] = self.load
+        self.load = 0
+
+    def _replace_variants(self, name: str, known: _Endpoint) -> None:
+        """The variants of the configuration to come, with as many instances as it says or as there are."""
+        endpoint = self.backend.endpoints[name]
+        there = {variant["VariantName"]: variant for variant in endpoint.production_variants}
+        wanted = self.backend.endpoint_configs[known.target].production_variants
+        endpoint.production_variants = endpoint._process_production_variants(wanted)
+        for variant in endpoint.production_variants if known.retains else []:
+            kept = there.get(variant["VariantName"], {})
+            variant.update({key: value for key, value in kept.items() if key.endswith("InstanceCount")})
+
+    def _machines(self, config: str) -> list[str]:
+        known = self.backend.endpoint_configs.get(config)
+        return [variant.get("InstanceType", "") for variant in known.production_variants] if known else []
 
     def _unhealthy(self, config: str) -> str:
         """Why a container of a configuration does not answer `GET /ping`; "" where all do."""
@@ -285,6 +328,22 @@ def _raised(deployment: Content) -> str:
         alarm["AlarmName"] for alarm in named if getattr(alarms.get(alarm["AlarmName"]), "state_value", "") == "ALARM"
     ]
     return f"Alarm {raised[0]} was raised, so the deployment was rolled back." if raised else ""
+
+
+def _scaled(endpoint: str) -> bool:
+    """Whether a variant of an endpoint is registered with autoscaling."""
+    backend = applicationautoscaling_backends[DEFAULT_ACCOUNT_ID][REGION]
+    return any(key.startswith(f"endpoint/{endpoint}/") for targets in backend.targets.values() for key in targets)
+
+
+def _end_scaling(endpoint: str) -> None:
+    """Removes the scalable targets of an endpoint with their policies; alarms that were made for these stay."""
+    backend, start = applicationautoscaling_backends[DEFAULT_ACCOUNT_ID][REGION], f"endpoint/{endpoint}/"
+    for targets in backend.targets.values():
+        for key in [key for key in targets if key.startswith(start)]:
+            del targets[key]
+    for key in [key for key, policy in backend.policies.items() if policy.resource_id.startswith(start)]:
+        del backend.policies[key]
 
 
 def _pruned(content: Content) -> Content:

@@ -213,3 +213,33 @@ def test_calls_fail_as_planned(amazon, account, kind, done):
     groups = account.list_model_package_groups()["ModelPackageGroupSummaryList"]
     assert bool(groups) == done
     assert amazon.faults.calls == ["CreateModelPackageGroup", "ListModelPackageGroups"]
+
+
+def test_what_is_scaled_keeps_its_machines_and_its_instances(amazon, account):
+    client, scaling = account, aws.client("application-autoscaling")
+
+    def instances():
+        return client.describe_endpoint(EndpointName="tweets")["ProductionVariants"][0]["DesiredInstanceCount"]
+
+    for config, machines in (("larger", "ml.m5.xlarge"), ("same", "ml.m5.large")):
+        variant = {"VariantName": "all", "ModelName": "two", "InstanceType": machines, "InitialInstanceCount": 1}
+        client.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
+    client.create_endpoint(EndpointName="tweets", EndpointConfigName="one")
+    target = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": "endpoint/tweets/variant/all",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    scaling.register_scalable_target(MinCapacity=1, MaxCapacity=4, **target)
+    with pytest.raises(client.exceptions.ClientError, match="must be deregistered"):
+        client.update_endpoint(EndpointName="tweets", EndpointConfigName="larger")
+    amazon.control.load = 3
+    with pytest.raises(client.exceptions.ClientError, match="Cannot update in-progress endpoint"):
+        client.update_endpoint(EndpointName="tweets", EndpointConfigName="same")
+    assert state(client) == ("InService", "one")
+    client.update_endpoint(EndpointName="tweets", EndpointConfigName="same", RetainAllVariantProperties=True)
+    assert instances() == 3
+    client.update_endpoint(EndpointName="tweets", EndpointConfigName="one")
+    assert instances() == 1
+    client.delete_endpoint(EndpointName="tweets")
+    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
