@@ -14,9 +14,9 @@ from hfpc.sinks import sagemaker_images
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
-from hfpc.sinks.sagemaker_hosting import check_kms, check_network, check_role
+from hfpc.sinks.sagemaker_hosting import check_network, check_role, check_volume_key, model_request
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, check_tags, registered
-from hfpc.sinks.sagemaker_staging import bucket_and_key, model_data_source
+from hfpc.sinks.sagemaker_staging import bucket_and_key
 
 __all__ = ["BatchPredictSagemakerConfig", "BatchPrediction", "batch_predict", "extra_settings", "registered"]
 
@@ -99,7 +99,7 @@ class BatchPredictSagemakerConfig:
         if self.max_concurrency * self.max_payload_mb > 100:
             fix = f"times max_payload_mb={self.max_payload_mb} it may be at most 100 MB"
             raise ArgumentError("max_concurrency", self.max_concurrency, fix)
-        check_kms(self.kms_key, self.instance_type)
+        check_volume_key(self.kms_key, self.instance_type)
         check_network(self.subnets, self.security_groups)
         check_tags(self.tags)
 
@@ -226,15 +226,13 @@ def _request(package: ModelPackage, config: BatchPredictSagemakerConfig) -> dict
 
 
 def _model(package: ModelPackage, config: BatchPredictSagemakerConfig) -> dict[str, Any]:
-    container = {
-        "Image": package.image,
-        "ModelDataSource": model_data_source(package.model_data),
-        "Environment": dict(package.environment),
-    }
-    request: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": config.role}
-    if config.subnets:
-        request["VpcConfig"] = {"Subnets": list(config.subnets), "SecurityGroupIds": list(config.security_groups)}
-    return request
+    return model_request(
+        package,
+        model_data=package.model_data,
+        role=config.role,
+        subnets=config.subnets,
+        security_groups=config.security_groups,
+    )
 
 
 def _name(parts: list[Any]) -> str:

@@ -12,11 +12,11 @@ from hfpc.sinks import sagemaker_images
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
-from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointConfig, Mode
+from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointConfig, Mode, model_request
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, registered
 from hfpc.sinks.sagemaker_requests import golden_requests
 from hfpc.sinks.sagemaker_rollout import Rollout, roll_out
-from hfpc.sinks.sagemaker_staging import StagingConfig, model_data_source, stage
+from hfpc.sinks.sagemaker_staging import StagingConfig, stage
 
 __all__ = ["DeploySagemakerEndpointConfig", "SagemakerEndpoint", "deploy", "extra_settings", "registered"]
 
@@ -183,15 +183,13 @@ def _model_data(package: ModelPackage, config: DeploySagemakerEndpointConfig) ->
 
 
 def _model(package: ModelPackage, data: str, config: DeploySagemakerEndpointConfig) -> dict[str, Any]:
-    container: dict[str, Any] = {
-        "Image": package.image,
-        "ModelDataSource": model_data_source(data),
-        "Environment": dict(package.environment),
-    }
-    request: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": config.role}
-    if config.subnets:
-        request["VpcConfig"] = {"Subnets": list(config.subnets), "SecurityGroupIds": list(config.security_groups)}
-    return request
+    return model_request(
+        package,
+        model_data=data,
+        role=config.role,
+        subnets=config.subnets,
+        security_groups=config.security_groups,
+    )
 
 
 def _hosting(package: ModelPackage, config: DeploySagemakerEndpointConfig) -> dict[str, Any]:

@@ -4,12 +4,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from hfpc.errors import ArgumentError
 from hfpc.sinks import sagemaker_images
-from hfpc.sinks.sagemaker_register import check_tags
-from hfpc.sinks.sagemaker_staging import bucket_and_key
+from hfpc.sinks.sagemaker_register import ModelPackage, check_tags
+from hfpc.sinks.sagemaker_staging import bucket_and_key, check_kms_key, model_data_source
 
 Mode = Literal["realtime", "serverless", "async"]
 Traffic = Literal["all_at_once", "canary", "linear"]
@@ -19,9 +19,11 @@ VARIANT = "all"
 _NAME = re.compile(r"[a-zA-Z0-9](-?[a-zA-Z0-9]){0,39}")
 _ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}")
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[\w.-]{1,256}")
-_SUBNET = re.compile(r"subnet-[0-9a-f]{8,17}")
-_SECURITY_GROUP = re.compile(r"sg-[0-9a-f]{8,17}")
-_LOCAL_DISKS = re.compile(r"ml\.([cmr][0-9]i?d|g4dn|g5|g6e?|gr6|p3dn|p4de?|p5en?|p5|trn1n?)\..*")
+_LOCAL_DISKS = re.compile(
+    r"ml\.([cmr][0-9]+[a-z]*dn?|g4dn|g5|gr?6|g6e|g7e?|p3dn|p4de?|p5|p5en?|p6-b[23]00|trn1n?|trn2)\..*"
+)
+"""Instance types with NVMe disks of their own."""
+
 _LONGEST_SHIFT = 25_200
 
 RARE: dict[str, type] = {
@@ -243,7 +245,7 @@ class DeploySagemakerEndpointConfig:
                 bucket_and_key(getattr(self, argument), argument)
         if not 1 <= self.capture_percent <= 100:
             raise ArgumentError("capture_percent", self.capture_percent, "give percent, 1 to 100")
-        check_kms(self.kms_key, self.instance_type)
+        check_volume_key(self.kms_key, self.instance_type)
         check_network(self.subnets, self.security_groups)
 
 
@@ -261,10 +263,9 @@ def check_role(role: str) -> None:
         )
 
 
-def check_kms(key: str, instance_type: str) -> None:
-    """Raises ArgumentError where SageMaker takes no key for the volumes of an instance type."""
-    if key and (len(key) > 2048 or not re.fullmatch(r"[\w:/-]+", key)):
-        raise ArgumentError("kms_key", key, "give the id, ARN or alias/NAME of a KMS key")
+def check_volume_key(key: str, instance_type: str) -> None:
+    """Raises ArgumentError where SageMaker takes no such key for the volumes of an instance type."""
+    check_kms_key(key)
     if key and _LOCAL_DISKS.fullmatch(instance_type):
         fix = f"{instance_type} has disks of its own, which are encrypted already and take no key: leave it empty"
         raise ArgumentError("kms_key", key, fix)
@@ -275,9 +276,25 @@ def check_network(subnets: Sequence[str], security_groups: Sequence[str]) -> Non
     if bool(subnets) != bool(security_groups):
         empty = "security_groups" if subnets else "subnets"
         raise ArgumentError(empty, [], "a VPC needs both subnets and security_groups: give both or neither")
-    for argument, given, form, most in (
-        ("subnets", subnets, _SUBNET, 16),
-        ("security_groups", security_groups, _SECURITY_GROUP, 5),
+    for argument, given, prefix, most in (
+        ("subnets", subnets, "subnet", 16),
+        ("security_groups", security_groups, "sg", 5),
     ):
+        form = re.compile(f"{prefix}-[0-9a-f]{{8,17}}")
         if len(given) > most or not all(isinstance(item, str) and form.fullmatch(item) for item in given):
-            raise ArgumentError(argument, list(given), f"give at most {most} ids like {form.pattern[:7].strip('[')}…")
+            raise ArgumentError(argument, list(given), f"give at most {most} ids like {prefix}-0123456789abcdef0")
+
+
+def model_request(
+    package: ModelPackage, *, model_data: str, role: str, subnets: Sequence[str], security_groups: Sequence[str]
+) -> dict[str, Any]:
+    """The request that makes a model of SageMaker of a package, without its name."""
+    container: dict[str, Any] = {
+        "Image": package.image,
+        "ModelDataSource": model_data_source(model_data),
+        "Environment": dict(package.environment),
+    }
+    request: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": role}
+    if subnets:
+        request["VpcConfig"] = {"Subnets": list(subnets), "SecurityGroupIds": list(security_groups)}
+    return request

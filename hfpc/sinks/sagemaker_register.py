@@ -134,18 +134,18 @@ def registered(metadata: Mapping[str, Any]) -> ModelPackage:
         return ModelPackage(**{name: metadata[name] for name in names if name in metadata})
     except TypeError:
         fix = "give a model from register_sagemaker_model"
-        raise ArgumentError("registered", dict(metadata), fix) from None
+        shown = {name: MASK if name == "environment" else value for name, value in metadata.items()}
+        raise ArgumentError("registered", shown, fix) from None
 
 
 def check_environment(environment: Mapping[str, str], argument: str = "environment") -> None:
-    """Raises ArgumentError unless SageMaker takes these variables and none is named like a secret."""
+    """Raises ArgumentError, without values, unless SageMaker takes these variables and none is named like a secret."""
     if len(environment) > 90:  # SageMaker takes 100, and a task needs a few
-        raise ArgumentError(argument, dict(environment), "give at most 90 variables")
+        raise ArgumentError(argument, sorted(environment), "give at most 90 variables")
     for name, value in environment.items():
         if not _VARIABLE.fullmatch(name) or not isinstance(value, str) or len(value) > 1024:
-            raise ArgumentError(
-                argument, {name: value}, "give names like MAX_LENGTH, and text of at most 1024 as value"
-            )
+            fix = "give names like MAX_LENGTH, and text of at most 1024 as value"
+            raise ArgumentError(argument, {name: MASK}, fix)
         if redacted("secret", name) == MASK:
             fix = f"{name} is named like a secret, and whoever may describe the model could read it: leave it out"
             raise ArgumentError(argument, {name: MASK}, fix)

@@ -24,7 +24,11 @@ FORMS: tuple[Form, ...] = ("folder", "archive")
 ARCHIVE = "model.tar.gz"
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_KMS_KEY = re.compile(r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[\w/-]+|alias/[\w/-]+|[0-9a-f-]{36})")
+_KMS_KEY = re.compile(
+    r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[\w/-]{1,256}"
+    r"|alias/[\w/-]{1,250}|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})",
+    re.ASCII,
+)
 _LEAST_PART = 8 << 20
 """S3 takes parts from 5 MiB on; up to ten of them are in memory at once."""
 
@@ -54,8 +58,7 @@ class StagingConfig:
         bucket_and_key(self.uri, "staging_uri")
         if self.form not in FORMS:
             raise ArgumentError("form", self.form, f"give one of {', '.join(FORMS)}")
-        if self.kms_key and not _KMS_KEY.fullmatch(self.kms_key):
-            raise ArgumentError("kms_key", self.kms_key, "give the id, ARN or alias/NAME of a KMS key")
+        check_kms_key(self.kms_key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,12 @@ def bucket_and_key(uri: str, argument: str = "uri") -> tuple[str, str]:
     if scheme != "s3" or not _BUCKET.fullmatch(bucket) or len(uri) > 700 or not key.isprintable() or "//" in key:
         raise ArgumentError(argument, uri, "give a place on S3, e.g. s3://my-bucket/models")
     return bucket, key.strip("/")
+
+
+def check_kms_key(key: str) -> None:
+    """Raises ArgumentError unless this is the id, ARN or alias of a KMS key, or empty."""
+    if key and not _KMS_KEY.fullmatch(key):
+        raise ArgumentError("kms_key", key, "give the id, ARN or alias/NAME of a KMS key")
 
 
 def record(model: str, argument: str = "model") -> Manifest:

@@ -159,6 +159,9 @@ def test_an_artifact_remembers_the_package(bucket, model):
     assert registered(json.loads(json.dumps(given.metadata))) == given
     with pytest.raises(ArgumentError, match="give a model from register_sagemaker_model"):
         registered({"name": "tweets", "version": "1"})
+    with pytest.raises(ArgumentError) as caught:
+        registered({"platform": "sagemaker", "environment": {"LENGTH": "hf_canary"}})
+    assert "hf_canary" not in str(caught.value)
 
 
 def test_predictions_of_another_model_are_refused_before_any_call(bucket, model, tmp_path):
@@ -181,9 +184,12 @@ def test_predictions_of_another_model_are_refused_before_any_call(bucket, model,
         ({"form": "zip"}, "form='zip': give one of folder, archive"),
         ({"approval": "Yes"}, "approval='Yes': give one of Approved"),
         ({"kms_key": "my key"}, "kms_key='my key'"),
+        ({"kms_key": "0123"}, "give the id, ARN or alias/NAME"),
         ({"instance_type": "m5.large"}, "instance_type='m5.large': name an instance type"),
         ({"environment": {"HF_TOKEN": "hf_canary"}}, "HF_TOKEN is named like a secret"),
-        ({"environment": {"a b": "c"}}, "environment="),
+        ({"environment": {"a b": "hf_canary"}}, "environment={'a b': "),
+        ({"environment": {"LENGTH": ["hf_canary"]}}, "text of at most 1024"),
+        ({"environment": {f"A{number}": "hf_canary" for number in range(91)}}, "give at most 90"),
         ({"tags": {"aws:team": "x"}}, "tags="),
     ],
 )
