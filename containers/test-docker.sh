@@ -35,7 +35,7 @@ export DOCKER
 
 engine=
 stop_engine() {
-  [ -z "$engine" ] || { say "stopping the Docker engine"; as_root kill "$engine"; wait "$engine" || true; }
+  [ -z "$engine" ] || { say "stopping the Docker engine"; as_root kill "$(cat /var/run/docker.pid)"; wait "$engine" || true; }
 }
 if ! "$DOCKER" info >/dev/null 2>&1; then
   say "no Docker engine answers: starting one, its log is build/dockerd.log"
