@@ -18,6 +18,7 @@ class Patience:
         retry: Before the first repetition of a call; it doubles each time.
         settle: How long something may stay unseen after a call to make it whose answer was lost.
         attempts: How often a call is made in all when it fails for a reason that may pass.
+        unseen: How long something that runs for hours is waited for while no look at it is answered.
     """
 
     call: float = 60.0
@@ -26,6 +27,7 @@ class Patience:
     retry: float = 2.0
     settle: float = 30.0
     attempts: int = 5
+    unseen: float = 600.0
 
     def retries(self) -> Iterator[int]:
         """Numbers of the attempts, from 1, with a pause before each but the first, that many callers do not share."""

@@ -6,10 +6,12 @@ command, and its client names jobs at random, so that a call whose answer was lo
 
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,6 +30,7 @@ from hfpc.sinks.kubernetes_calls import (
     check_name,
     check_ours,
     check_resources,
+    may_pass,
     namespace,
     reaching,
 )
@@ -58,7 +61,7 @@ class TrainJobConfig:
         environment: Environment variables of the container; no secrets.
         restarts: How often a job is made again that failed for another reason than a mistake in its settings or data,
             such as the loss of a spot machine. Needs a `checkpoint_uri`, from which it goes on.
-        total_seconds: How long the training may take.
+        total_seconds: How long the training may take, restarts included.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -159,7 +162,10 @@ def train(
     """Runs a fine-tuning as a TrainJob and waits for it.
 
     Called again with the same arguments it waits for the job that runs, or gives what that job made. A job that
-    fails is deleted, and so is one that is no longer waited for.
+    fails, does not end in time, or whose wait is interrupted (KeyboardInterrupt) is deleted. A job that the cluster
+    does not answer for goes on, and so does that of a step that was killed: the same call finds it, and where none
+    comes, the cluster itself ends it at `total_seconds`, counted from when it was made or, suspended, from when it was
+    resumed.
 
     Args:
         tokenized: URI of a tokenized data set that all nodes reach.
@@ -169,7 +175,7 @@ def train(
 
     Raises:
         ArgumentError: An argument cannot be used.
-        HfpcError: The training failed, with its reason, or the cluster refused or did not answer.
+        HfpcError: The training failed, with its reason, or the cluster refused or did not answer for minutes.
     """
     if not re.fullmatch("(gs|s3)://.+", tokenized):
         raise ArgumentError("tokenized", tokenized, "give a data set in a store that all nodes reach, gs://… or s3://…")
@@ -244,28 +250,40 @@ def _key(tokenized: str, settings: Mapping[str, Any], config: TrainJobConfig) ->
 
 def _run(space: Namespace, body: dict[str, Any], out: str, config: TrainJobConfig) -> None:
     """Makes the job and waits for it, and again as often as it may be restarted."""
-    name = body["metadata"]["name"]
+    name, start = body["metadata"]["name"], time.monotonic()
     for left in range(config.restarts, -1, -1):
-        found = space.get(TRAIN_JOB, name)
-        if found is not None:
-            check_ours(TRAIN_JOB, found)
-            if _condition(found, "Failed"):
-                space.remove(TRAIN_JOB, name)  # of a step that was killed
+        rest = round(config.total_seconds - (time.monotonic() - start), 3)
+        _make(space, body, out, rest)
         try:
-            if found is None or _condition(found, "Failed"):
-                _forget_failures(out)
-                space.put(TRAIN_JOB, body)
-            failed = _wait(space, name, config)
-            reason = _reason(out) if failed else ""
-        except BaseException:
+            failed = _wait(space, name, rest)
+        except (_OverdueError, KeyboardInterrupt):
             _give_up(space, name)
             raise
         if not failed:
             return
+        reason = _reason(out)
         space.remove(TRAIN_JOB, name)
-        if reason or not left:
+        if reason or not left or failed.startswith("DeadlineExceeded"):
             raise HfpcError(f"{name} failed: {reason or failed}")
         print(f"{name} failed ({failed}): it goes on from its checkpoint, {left} restarts left", flush=True)
+
+
+class _OverdueError(HfpcError):
+    """A job took longer than it may."""
+
+
+def _make(space: Namespace, body: dict[str, Any], out: str, seconds: float) -> None:
+    """Makes the job unless it is there; one that has failed, in a step that was killed, is made anew."""
+    name = body["metadata"]["name"]
+    found = space.get(TRAIN_JOB, name)
+    if found is not None:
+        check_ours(TRAIN_JOB, found)
+        if not _condition(found, "Failed"):
+            return
+        space.remove(TRAIN_JOB, name)
+    _forget_failures(out)
+    # Whatever becomes of this process, the cluster ends what it pays for.
+    space.put(TRAIN_JOB, {**body, "spec": {**body["spec"], "activeDeadlineSeconds": max(1, math.ceil(seconds))}})
 
 
 def _give_up(space: Namespace, name: str) -> None:
@@ -273,14 +291,25 @@ def _give_up(space: Namespace, name: str) -> None:
     try:
         space.remove(TRAIN_JOB, name)
     except Exception as error:
-        print(f"{name} could not be deleted ({type(error).__name__}): run the step again, or delete it", flush=True)
+        told = f"{name} could not be deleted ({type(error).__name__}): the cluster ends it at its deadline"
+        print(told, flush=True)
 
 
-def _wait(space: Namespace, name: str, config: TrainJobConfig) -> str:
-    """Waits until a job ends; "" for success, else what the cluster says."""
+def _wait(space: Namespace, name: str, seconds: float) -> str:
+    """Waits until a job ends; "" for success, else what the cluster says. Looks may fail for minutes."""
     reporter = Reporter(f"seconds of {name}")
-    for waited in space.patience.polls(config.total_seconds):
-        found = space.get(TRAIN_JOB, name)
+    found: dict[str, Any] = {}
+    seen = 0.0
+    for waited in space.patience.polls(seconds):
+        try:
+            found = space.get(TRAIN_JOB, name)
+        except Exception as error:
+            if may_pass(error) and waited - seen < space.patience.unseen:
+                continue
+            # The job is worth days: it stays for the next step.
+            with reaching(f"looking at {name}, which goes on (run the step again to wait for it)", TRAIN_JOB):
+                raise
+        seen = waited
         if found is None:
             raise HfpcError(f"{name} was deleted meanwhile")
         if _condition(found, "Complete"):
@@ -288,7 +317,7 @@ def _wait(space: Namespace, name: str, config: TrainJobConfig) -> str:
         if failed := _condition(found, "Failed"):
             return " ".join(f"{failed.get('reason', '')}: {failed.get('message', '')}".split())[:500]
         reporter.update(round(waited), _told(found))
-    raise HfpcError(f"{name} did not end within {config.total_seconds:g} seconds: {_told(found)}")
+    raise _OverdueError(f"{name} did not end within {seconds:g} seconds: {_told(found)}")
 
 
 def _condition(found: Mapping[str, Any], kind: str) -> dict[str, Any]:

@@ -1,6 +1,10 @@
 """Kubeflow Trainer over loopback: a job's nodes are processes that train a tiny model together."""
 
 import itertools
+import json
+import os
+import signal
+from dataclasses import replace
 
 import pytest
 
@@ -139,6 +143,57 @@ def test_a_job_that_ends_without_a_model(cluster, data):
         train(data, {**SETTINGS, "seed": 7}, job(), QUICK)
 
 
+def test_looks_may_fail_for_long(cluster, data, done):
+    cluster.api.faults.plan(2, "error", 40, method="GET trainjobs")
+    train(data, {**SETTINGS, "seed": 102}, job(), QUICK)
+    assert cluster.api.faults.calls.count("POST trainjobs") == 1 and len(done) == 1
+    assert "DELETE trainjobs" not in cluster.api.faults.calls
+
+
+def test_a_job_that_the_cluster_does_not_answer_for_goes_on(cluster, data, done):
+    settings = {**SETTINGS, "seed": 101}
+    cluster.api.faults.plan(2, "error", 10**6, method="GET trainjobs")
+    with pytest.raises(HfpcError, match=r"looking at tweets-\w+, which goes on \(run the step again to wait for it\)"):
+        train(data, settings, job(), replace(QUICK, unseen=0.1))
+    ((_, _, name),) = cluster.api.objects
+    cluster.api.faults.clear()
+    assert train(data, settings, job(), QUICK).job == name
+    assert set(cluster.api.faults.calls) == {"GET trainjobs"} and len(done) == 1
+
+
+def test_a_job_whose_wait_is_interrupted_is_deleted(cluster, data):
+    interrupted = []
+
+    def finish(arguments):
+        if not interrupted:
+            interrupted.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+        return ""
+
+    cluster.trainer.finish = finish
+    with pytest.raises(KeyboardInterrupt):
+        train(data, {**SETTINGS, "seed": 103}, job(), QUICK)
+    assert cluster.api.objects == {}
+
+
+def test_the_cluster_itself_ends_a_job_that_nobody_waits_for(cluster, data):
+    cluster.trainer.finish = lambda arguments: "lost"
+    seconds = []
+    check = cluster.trainer.check
+
+    def read(body):
+        seconds.append(body["spec"]["activeDeadlineSeconds"])
+        return check(body)
+
+    cluster.trainer.check = read
+    try:
+        with pytest.raises(HfpcError, match="failed: JobSetFailed: lost"):
+            train(data, {**SETTINGS, "checkpoint_uri": "gs://training/c"}, job(restarts=1, total_seconds=900), QUICK)
+    finally:
+        cluster.trainer.check = check
+    assert len(seconds) == 2 and 0 < seconds[1] <= seconds[0] <= 900
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -185,11 +240,11 @@ def test_every_call_may_fail(cluster, data, done, google_cloud):
         error = told_by(lambda: step(number))  # noqa: B023 called at once
         assert times > 1 or not error, (where, error)
         failed += bool(error)
-        assert len(cluster.api.objects) == (0 if error else 1), (where, error)
+        assert len(cluster.api.objects) <= 1 and (error or cluster.api.objects), (where, error)
         faults.clear()
         made = step(number)
         assert made.record.model is not None, where
-        # Where the job had ended before its step failed, the next step takes what it wrote.
-        assert set(cluster.api.objects) <= {("trainjobs", "team", made.job)}, where
+        assert set(cluster.api.objects) == {("trainjobs", "team", made.job)}, where
+        assert [json.loads(each[2])["seed"] for each in done].count(number) == 1, where  # trained once
     print(f"{faults.injected - injected} faults in {len(calls)} calls of a training, {failed} steps failed")
     assert failed
