@@ -302,7 +302,9 @@ def test_every_call_may_fail(google_cloud, models, beside):
     if beside:
         deploy(old, deployment(), QUICK)
     kept, earlier = copy.deepcopy(vertex.objects), state(google_cloud)
-    faults.clear()
+    deploy(model, config, QUICK)  # starts the container: a deployment that waits for it asks hundreds of times
+    vertex.reset()
+    vertex.objects.update(copy.deepcopy(kept))
     wanted = deploy(model, config, QUICK)
     calls, failed, before = list(faults.calls), 0, faults.injected
     after = {ENDPOINT: ({wanted.deployed_model: "2" if beside else "1"}, {wanted.deployed_model: 100})}
