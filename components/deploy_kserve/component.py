@@ -56,22 +56,23 @@ def deploy_kserve(
     Returns:
         endpoint: The service, for `test_endpoint`.
     """
-    from hfpc.sinks.kserve import deploy, location, with_extra
+    from hfpc.sinks.kserve import DeployKserveConfig, deploy, extra_settings, location
 
-    settings = {
-        "name": name,
-        "namespace": namespace,
-        "storage_uri": storage_uri,
-        "runtime": runtime,
-        "resources": resources,
-        "min_replicas": int(min_replicas),
-        "max_replicas": int(max_replicas),
-        "scale_target": int(scale_target),
-        "canary_percent": int(canary_percent),
-        "canary_seconds": canary_seconds,
-        "service_account": service_account,
-        "ingress": ingress,
-    }
-    deployed = deploy(location(model.path, model.uri, model.metadata), with_extra(settings, extra))
+    config = DeployKserveConfig(
+        name=name,
+        namespace=namespace,
+        storage_uri=storage_uri,
+        runtime=runtime,
+        resources=resources,
+        min_replicas=int(min_replicas),
+        max_replicas=int(max_replicas),
+        scale_target=int(scale_target),
+        canary_percent=int(canary_percent),
+        canary_seconds=canary_seconds,
+        service_account=service_account,
+        ingress=ingress,
+        **extra_settings(extra),
+    )
+    deployed = deploy(location(model.path, model.uri, model.metadata), config)
     endpoint.uri = deployed.url
     endpoint.metadata.update(deployed.metadata)

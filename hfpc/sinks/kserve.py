@@ -10,8 +10,8 @@ from hfpc.sinks.kserve_service import (
     DEPLOYMENT,
     INFERENCE_SERVICE,
     DeployKserveConfig,
+    extra_settings,
     service,
-    with_extra,
 )
 from hfpc.sinks.kubeflow_registry import location
 from hfpc.sinks.kubernetes_calls import check_name, namespace, reaching
@@ -22,10 +22,10 @@ __all__ = [
     "KserveEndpoint",
     "UndeployKserveConfig",
     "deploy",
+    "extra_settings",
     "location",
     "predict",
     "undeploy",
-    "with_extra",
 ]
 
 PLATFORM = "kserve"

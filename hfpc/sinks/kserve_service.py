@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from hfpc import images
 from hfpc.errors import ArgumentError
 from hfpc.redaction import MASK, redacted
 from hfpc.sinks.kubernetes_calls import MANAGED, Kind, check_labels, check_name, check_resources
+from hfpc.sinks.rare_settings import rare_settings
 
 INFERENCE_SERVICE = Kind("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService", "KServe")
 FINGERPRINT = "hfpc/fingerprint"
@@ -26,6 +27,17 @@ _MODES = ("", "Knative", "Serverless", "Standard", "RawDeployment")
 _METRICS = ("", "concurrency", "rps", "cpu", "memory")
 _PORT = 8080
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+RARE: dict[str, type] = {
+    "scale_metric": str,
+    "image": str,
+    "deployment_mode": str,
+    "environment": dict,
+    "node_selector": dict,
+    "labels": dict,
+    "ready_seconds": float,
+}
+"""Settings that the component takes in `extra`, and what each is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,17 +147,13 @@ class DeployKserveConfig:
             raise ArgumentError("canary_seconds", self.canary_seconds, "give seconds, 0 to 21600 (six hours)")
 
 
-def with_extra(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> DeployKserveConfig:
-    """The configuration with rare settings, by name.
+def extra_settings(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The rare settings of a deployment.
 
     Raises:
-        ArgumentError: There is no such setting, or a value cannot be used.
+        ArgumentError: One is unknown, or of another type.
     """
-    rare = {each.name for each in fields(DeployKserveConfig)} - set(settings)
-    unknown = sorted(set(extra) - rare)
-    if unknown:
-        raise ArgumentError("extra", unknown, f"give some of {', '.join(sorted(rare))}")
-    return DeployKserveConfig(**settings, **extra)
+    return rare_settings(extra, RARE)
 
 
 def is_standard(mode: str) -> bool:

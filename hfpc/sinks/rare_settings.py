@@ -21,6 +21,8 @@ def rare_settings(extra: Mapping[str, Any], known: Mapping[str, type], argument:
         if is_number and (wanted is float or (wanted is int and value == int(value))):
             value = wanted(value)
         if not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool):
-            raise ArgumentError(argument, {name: value}, f"give {wanted.__name__} for {name}")
+            # What should be a dictionary may hold values of environment variables.
+            shown = type(value).__name__ if wanted is dict else value
+            raise ArgumentError(argument, {name: shown}, f"give {wanted.__name__} for {name}")
         settings[name] = value
     return settings

@@ -9,7 +9,7 @@ from hfpc import golden
 from hfpc.errors import ArgumentError, EndpointError, HfpcError
 from hfpc.sinks.endpoint_test import TestEndpointConfig
 from hfpc.sinks.endpoint_test import test_endpoint as measured_at
-from hfpc.sinks.kserve import UndeployKserveConfig, deploy, predict, undeploy, with_extra
+from hfpc.sinks.kserve import UndeployKserveConfig, deploy, extra_settings, predict, undeploy
 from tests.cloud.faults import KINDS
 from tests.sinks.kserve_place import QUICK, deployment, state, told_by
 from tests.sinks.vertex_place import other
@@ -220,10 +220,12 @@ def test_what_cannot_be_used_is_told_before_any_call(cluster, change, told):
 
 
 def test_rare_settings(cluster):
-    config = with_extra({"name": "tweets"}, {"scale_metric": "rps"})
-    assert config.scale_metric == "rps"
-    with pytest.raises(ArgumentError, match=r"extra=\['colour'\]: give some of canary_percent"):
-        with_extra({"name": "tweets"}, {"colour": "red"})
+    config = deployment(cluster, **extra_settings({"scale_metric": "rps", "ready_seconds": 60}))
+    assert (config.scale_metric, config.ready_seconds) == ("rps", 60.0)
+    with pytest.raises(ArgumentError, match=r"extra={'colour': 'red'}: known are deployment_mode"):
+        extra_settings({"colour": "red"})
+    with pytest.raises(ArgumentError, match=r"extra={'environment': 'str'}: give dict for environment"):
+        extra_settings({"environment": "LENGTH=canary"})
 
 
 def test_a_model_that_kserve_cannot_read(cluster, folders):

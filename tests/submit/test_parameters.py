@@ -138,6 +138,52 @@ def test_a_deployment_on_sagemaker_validates_before_the_run(pipeline, given, arg
     assert caught.value.argument == argument
 
 
+@pytest.mark.parametrize(
+    ("given", "argument", "fix"),
+    [
+        ({"machine_type": "Large"}, "machine_type", "give a machine type"),
+        ({"machine_type": "g2-standard-4"}, "machine_type", "has accelerators: say which"),
+        ({"accelerator_type": "NVIDIA_L4"}, "accelerator_count", "or neither"),
+        ({"max_replicas": 0}, "max_replicas", "give at least min_replicas"),
+        ({"canary_percent": 100}, "canary_percent", "give percent, 0 to 99"),
+        ({"name": "no_underscores"}, "name", "lower case"),
+    ],
+)
+def test_a_deployment_on_vertex_validates_before_the_run(given, argument, fix):
+    working = {
+        "project": "my-project",
+        "location": "us-central1",
+        "image": "us-central1-docker.pkg.dev/my-project/images/serving:1",
+    }
+    spec = find("finetune_vertex")
+    check(Graph(spec=spec, parameters=resolve(spec, working)))
+    with pytest.raises(ArgumentError, match=fix) as caught:
+        check(Graph(spec=spec, parameters=resolve(spec, working | given)))
+    assert caught.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    ("given", "argument", "fix"),
+    [
+        ({"runtime": "triton"}, "runtime", "give one of hfpc, huggingface"),
+        ({"namespace": "No_Space"}, "namespace", "lower case"),
+        ({"resources": {"cpu": "many"}}, "resources", "give amounts as Kubernetes"),
+        ({"max_replicas": 0}, "max_replicas", "give at least 1"),
+        ({"canary_percent": 100}, "canary_percent", "give percent, 0 to 99"),
+        ({"ingress": "gateway"}, "ingress", "give http://HOST:PORT"),
+        ({"service_account": "A"}, "service_account", "lower case"),
+        ({"serving_extra": {"colour": "red"}}, "serving_extra", "known are deployment_mode"),
+        ({"serving_extra": {"scale_metric": "luck"}}, "scale_metric", "give one of concurrency"),
+    ],
+)
+def test_a_deployment_on_kubeflow_validates_before_the_run(given, argument, fix):
+    spec = find("finetune_kubeflow")
+    check(Graph(spec=spec, parameters=resolve(spec, {})))
+    with pytest.raises(ArgumentError, match=fix) as caught:
+        check(Graph(spec=spec, parameters=resolve(spec, given)))
+    assert caught.value.argument == argument
+
+
 def test_another_training_seed_keeps_the_split(spec):
     steps = {step.name.rpartition("/")[2]: step for step in Graph(spec=spec, parameters=resolve(spec, {})).steps}
     assert steps["load-dataset"].inputs["seed"].origin == "split_seed"
