@@ -26,8 +26,9 @@ def check(graph: Graph) -> None:
     Raises:
         MissingExtraError: The Docker client for Python is missing.
         HfpcError: No Docker engine answers.
-        ArgumentError: An image is not on this machine.
+        ArgumentError: An image is not on this machine, or the current folder is not one to show to containers.
     """
+    _check_folder()
     client = _client()
     try:
         known = {tag for image in client.images.list() for tag in (*image.tags, *image.attrs.get("RepoDigests", []))}
@@ -38,6 +39,16 @@ def check(graph: Graph) -> None:
         if image and image not in known:
             fix = f"this image is not on this machine: docker pull {image}, or build it with make images"
             raise ArgumentError("docker", image, fix)
+
+
+def _check_folder() -> None:
+    """Refuses the user's own folder and what lies above it: there are keys, tokens and the histories of shells."""
+    here, own = Path.cwd().resolve(), Path.home().resolve()
+    if here != home().resolve() and len(here.parts) >= _SHALLOWEST and own.is_relative_to(here):
+        fix = (
+            "containers would read all that lies there, such as keys and tokens: run this in the folder of your project"
+        )
+        raise ArgumentError("docker", str(here), fix)
 
 
 def container_arguments(run_folder: Path, environment: dict[str, str], network: bool) -> dict[str, Any]:
