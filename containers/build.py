@@ -9,7 +9,7 @@
 Environment variables:
     HFPC_IMAGE_REPOSITORY   registry and folder of the images
     BASE_IMAGE              a Python 3.11 on Debian; default python:3.11-slim
-    TORCH_INDEX             index that has the torch for the image; default that of PyTorch for CPUs
+    TORCH_INDEX             PyTorch's index of builds for CPUs, which pytorch.org names; pip's own has those for CUDA
     DOCKER                  the Docker client; default docker
     PIP_CONFIG_FILE         a pip.conf for the build, which does not become part of the image
     PIP_CERT                certificates that the build trusts, which do not become part of the image
@@ -50,6 +50,7 @@ def main() -> int:
     chosen = [image for image in IMAGES if image.name in (options.names or names)]
     if not options.print:
         take_local_torch()
+        check_torch(chosen)
     commands = [build_command(image) for image in chosen]
     if options.push:
         commands += [[docker(), "push", image.reference] for image in chosen]
@@ -69,7 +70,7 @@ def build_command(image: Image) -> list[str]:
     arguments = {"IMAGE": image.name, "VERSION": __version__, "REVISION": revision(), "REPOSITORY": REPOSITORY}
     if base := os.environ.get("BASE_IMAGE"):
         arguments["BASE_IMAGE"] = base
-    if (index := torch_index(image)) is not None:
+    if image.torch in ("cpu", "xla") and (index := os.environ.get("TORCH_INDEX")):
         arguments["TORCH_INDEX"] = index
     secrets = {"pip_config": os.environ.get("PIP_CONFIG_FILE"), "ca_bundle": os.environ.get("PIP_CERT")}
     return [
@@ -80,13 +81,15 @@ def build_command(image: Image) -> list[str]:
     ]
 
 
-def torch_index(image: Image) -> str | None:
-    """The index for torch, "" for none but pip's own, None for the Dockerfile's default."""
-    if (given := os.environ.get("TORCH_INDEX")) is not None:
-        return given
-    if image.torch == "cuda" or list(WHEELS.glob("torch-*.whl")):
-        return ""  # the package index has the build for CUDA
-    return None
+def check_torch(chosen: list[Image]) -> None:
+    """Ends where an image for CPUs would get the torch for CUDA, which has gigabytes more."""
+    if any(image.torch == "cpu" for image in chosen) and not (os.environ.get("TORCH_INDEX") or has_wheel()):
+        sys.exit("TORCH_INDEX='': give PyTorch's index of builds for CPUs, which pytorch.org/get-started names")
+
+
+def has_wheel() -> bool:
+    """Whether a build of torch lies in containers/wheels, where pip takes it from first."""
+    return bool(list(WHEELS.glob("torch-*.whl")))
 
 
 def take_local_torch() -> None:

@@ -59,10 +59,10 @@ def test_the_server_has_a_health_check_without_curl():
     assert "HEALTHCHECK" not in stages()["steps"]
 
 
-def test_no_package_index_is_named_but_that_of_torch():
+def test_no_package_index_is_named():
     files = [CONTAINERS / "install.sh", CONTAINERS / "Dockerfile", *(CONTAINERS / "locks").iterdir()]
     named = {address for file in files for address in re.findall(r"https?://[\w.]+", file.read_text())}
-    assert named == {"https://download.pytorch.org", "http://127.0.0.1"}
+    assert named == {"http://127.0.0.1"}
 
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
@@ -97,11 +97,12 @@ def test_profiles_run_images_of_the_table():
 def test_the_build_says_what_it_would_do(monkeypatch):
     monkeypatch.setenv("BASE_IMAGE", "registry.example/python:3.11")
     monkeypatch.setenv("HFPC_IMAGE_REPOSITORY", "registry.example/team")
-    monkeypatch.setenv("TORCH_INDEX", "")
+    monkeypatch.setenv("TORCH_INDEX", "https://builds.example/cpu")
     command = [sys.executable, "containers/build.py", "serving", "gpu", "--push", "--print"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     gpu, serving, *pushes = done.stdout.splitlines()
-    assert "--target steps" in gpu and "IMAGE=gpu" in gpu and "TORCH_INDEX= " in gpu
+    assert "--target steps" in gpu and "IMAGE=gpu" in gpu and "TORCH_INDEX" not in gpu
+    assert "TORCH_INDEX=https://builds.example/cpu" in serving
     assert "--target server" in serving and "BASE_IMAGE=registry.example/python:3.11" in serving
     assert f"--tag registry.example/team/hfpc-serving-cpu:{hfpc.__version__} ." in serving
     assert [push.rpartition(" ")[2] for push in pushes] == [
