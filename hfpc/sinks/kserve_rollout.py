@@ -2,6 +2,11 @@
 
 A new model is first tried at a service of its own. KServe's canary alone would not do: until a new revision is ready
 the controller may give it, or one before the last, all of the traffic, and in Standard mode there is no canary.
+
+From its first change until the model has answered rightly with all of the traffic, a service has a
+`canaryTrafficPercent`, at last 100; to drop it is KServe's way to promote a revision. So a step that finds one without
+knows that it was tested. A label or an annotation could not say so: KServe copies them to the pods, which would start
+anew.
 """
 
 import json
@@ -26,7 +31,9 @@ from hfpc.sinks.kserve_service import (
 from hfpc.sinks.kubernetes_calls import MANAGED, OWN, Namespace, check_ours, is_ours, line
 
 PREVIOUS = f"{OWN}previous"
-"""Annotation: what the service was before, so that a step which was killed can still be rolled back."""
+"""Annotation: what the service was before, so that a step which was killed can still be rolled back.
+
+It stays, as MARK does, and means nothing once the service was tested: to remove it would make a revision."""
 MARK = f"{OWN}mark"
 """Annotation: what the controller had done before the service was changed last; see `_mark`."""
 
@@ -81,10 +88,12 @@ def roll_out(rollout: Rollout) -> Outcome:
     if found is not None:
         check_ours(INFERENCE_SERVICE, found)
         _check_mode(rollout, found)
-    if found is not None and _deployment(found) == wanted and _serves(found, _marked(found)):
-        _tidy(rollout)
-        return Outcome(url=_url(found), previous="", moved=False)
-    before = _before(found, wanted)
+        if _deployment(found) == wanted and _is_tested(found):
+            return _again(rollout, found)
+        if _deployment(found) != wanted and _is_begun(found):
+            space.remove(INFERENCE_SERVICE, rollout.name)  # a killed step left it, with a model that was never tested
+            found = None
+    before = _before(found)
     try:
         served = _first(rollout) if before is None else _update(rollout, before)
     except (Exception, KeyboardInterrupt) as error:
@@ -117,19 +126,25 @@ def _check_mode(rollout: Rollout, found: Mapping[str, Any]) -> None:
         raise ArgumentError("canary_percent", rollout.config.canary_percent, fix)
 
 
-def _before(found: Any, wanted: str) -> dict[str, Any] | None:
-    """What a service is put back to; None where there was none.
+def _is_tested(found: Mapping[str, Any]) -> bool:
+    """Whether the model of a service has once answered rightly with all of the traffic."""
+    return "canaryTrafficPercent" not in found["spec"]["predictor"]
+
+
+def _is_begun(found: Mapping[str, Any]) -> bool:
+    """Whether the first deployment of a service did not come to its end: its first change would have been that."""
+    return not _is_tested(found) and found["metadata"]["generation"] == 1
+
+
+def _before(found: Any) -> dict[str, Any] | None:
+    """What a service is put back to; None where nothing was ever tested.
 
     Where a step was killed on its way, that is what the service was before that step.
     """
-    if found is None:
+    if found is None or _is_begun(found):
         return None
-    unfinished = _deployment(found) == wanted or not _serves(found, _marked(found))
-    if unfinished and (kept := _annotations(found).get(PREVIOUS)):
-        return {**json.loads(kept)}
-    if _deployment(found) == wanted:
-        return None  # its first deployment did not come to an end
-    return _state(found)
+    kept = _annotations(found).get(PREVIOUS)
+    return {**json.loads(kept)} if kept and not _is_tested(found) else _state(found)
 
 
 def _state(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,24 +155,40 @@ def _state(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"metadata": kept, "spec": found["spec"]}
 
 
+def _again(rollout: Rollout, found: Any) -> Outcome:
+    """It was tested: where it is not ready for a moment it is waited for, and never taken away."""
+    if not _serves(found, _marked(found)):
+        try:
+            found = _ready(rollout, rollout.name, 100)
+            kserve_predict.check(rollout.config, _url(found), rollout.expected, rollout.namespace.patience)
+        except Exception as error:
+            told = f"{rollout.name} was deployed so before, and is left as it is"
+            raise EndpointError(f"{line(error)}; {told}") from error
+    _tidy(rollout)
+    return Outcome(url=_url(found), previous="", moved=False)
+
+
 def _first(rollout: Rollout) -> Any:
     """Nobody is served yet, so it can be tried where it will serve."""
-    _put(rollout, rollout.body, None)
-    served = _ready(rollout, rollout.name, 100)
-    kserve_predict.check(rollout.config, _url(served), rollout.expected, rollout.namespace.patience)
-    return served
+    return _serve(rollout, None)
 
 
 def _update(rollout: Rollout, before: dict[str, Any]) -> Any:
     """From the trial to all traffic."""
-    config, patience = rollout.config, rollout.namespace.patience
+    config = rollout.config
     _try(rollout)
     if config.canary_percent:
         _put(rollout, with_canary(rollout.body, config.canary_percent), before)
         _watch_canary(rollout, _ready(rollout, rollout.name, config.canary_percent))
-    _put(rollout, rollout.body, before)
+    return _serve(rollout, before)
+
+
+def _serve(rollout: Rollout, before: dict[str, Any] | None) -> Any:
+    """Gives a model all of the traffic, and notes that it answers rightly."""
+    _put(rollout, with_canary(rollout.body, 100), before)
     served = _ready(rollout, rollout.name, 100)
-    kserve_predict.check(config, _url(served), rollout.expected, patience)
+    kserve_predict.check(rollout.config, _url(served), rollout.expected, rollout.namespace.patience)
+    _put(rollout, rollout.body, before)
     return served
 
 
@@ -295,7 +326,7 @@ def _put_back(rollout: Rollout, before: dict[str, Any] | None) -> str:
             return
         if found is None:
             raise EndpointError(f"{rollout.name} was deleted meanwhile")
-        if _deployment(found) != _deployment(before):  # otherwise nothing was changed yet
+        if _changed(found) != _changed(before):
             _restore(rollout, found, before)
 
     problems = []
@@ -307,11 +338,47 @@ def _put_back(rollout: Rollout, before: dict[str, Any] | None) -> str:
     return "; ".join(problems)
 
 
+def _changed(body: Mapping[str, Any]) -> tuple[str, Any]:
+    """What tells a service that was changed from one that was not."""
+    return _deployment(body), body["spec"]["predictor"].get("canaryTrafficPercent")
+
+
 def _restore(rollout: Rollout, found: Any, before: dict[str, Any]) -> None:
-    metadata = before["metadata"]
-    body = {**before, "metadata": {**metadata, "annotations": {**metadata["annotations"], MARK: _mark(found)}}}
-    rollout.namespace.put(INFERENCE_SERVICE, body)
+    """Makes a service what it was.
+
+    Without a share, KServe would give all of the traffic to the newest revision that is ready, which is the one that
+    failed, until what served before is loaded again. So that is loaded without traffic, where another one has it.
+    """
+    space, metadata = rollout.namespace, before["metadata"]
+    if _deployment(found) != _deployment(before):
+        found = _seen(rollout, found)
+        notes = {PREVIOUS: json.dumps(before, sort_keys=True), MARK: _mark(found)}
+    else:
+        notes = {key: value for key, value in _annotations(found).items() if key in (PREVIOUS, MARK)}
+    body = {**before, "metadata": {**metadata, "annotations": {**metadata["annotations"], **notes}}}
+    if _is_divided(found):
+        space.put(INFERENCE_SERVICE, with_canary(body, 0))
+        _ready(rollout, rollout.name, 0)
+    space.put(INFERENCE_SERVICE, body)
     _ready(rollout, rollout.name, before["spec"]["predictor"].get("canaryTrafficPercent", 100))
+
+
+def _seen(rollout: Rollout, found: Any) -> Any:
+    """The service once its controller has seen the last change: before, KServe mistakes one for the one before it."""
+    for _ in rollout.namespace.patience.polls(rollout.config.ready_seconds):
+        if found is None or _mark(found) != _marked(found):
+            break
+        found = rollout.namespace.get(INFERENCE_SERVICE, rollout.name)
+    if found is None:
+        raise EndpointError(f"{rollout.name} was deleted meanwhile")
+    return found
+
+
+def _is_divided(found: Mapping[str, Any]) -> bool:
+    """Whether another revision than the newest has, or would have, all traffic that the newest is not given."""
+    predictor = found.get("status", {}).get("components", {}).get("predictor", {})
+    rolled = predictor.get("latestRolledoutRevision")
+    return bool(rolled) and rolled != predictor.get("latestCreatedRevision")
 
 
 def _tidy(rollout: Rollout) -> None:

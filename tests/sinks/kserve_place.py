@@ -39,3 +39,15 @@ def told_by(step: Callable[[], object]) -> str:
     except HfpcError as error:
         return str(error)
     return ""
+
+
+def kill(
+    cluster: Cluster, step: Callable[[], object], *, answers: int = 0, changes: int = 0, removals: int = 0
+) -> None:
+    """Lets a step get so many answers, and make so many changes and removals, and nothing more, as if it was killed."""
+    faults = cluster.api.faults
+    faults.clear()
+    for index, call in ((answers, "predict"), (changes, "PUT"), (removals, "DELETE")):
+        faults.plan(index, "error", 10_000, method=call if call == "predict" else f"{call} inferenceservices")
+    assert "not everything could be put back" in told_by(step)
+    faults.clear()
