@@ -8,11 +8,11 @@ from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import sagemaker_scaling as scaling
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.sagemaker_calls import Place
+from hfpc.sinks.sagemaker_changes import remove_endpoint, remove_hosting, remove_made
 from hfpc.sinks.sagemaker_endpoints import SagemakerEndpoint
 from hfpc.sinks.sagemaker_hosting import check_name
 from hfpc.sinks.sagemaker_register import PLATFORM
 from hfpc.sinks.sagemaker_requests import ask
-from hfpc.sinks.sagemaker_rollout import remove_endpoint, remove_hosting, remove_made
 
 
 def deployed(metadata: Mapping[str, Any]) -> SagemakerEndpoint:
@@ -77,11 +77,11 @@ def undeploy(endpoint_name: str, region: str = "", patience: Patience | None = N
     place = Place(region=aws.region(region), patience=patience or Patience())
     with aws.reaching(f"undeploying the endpoint {endpoint_name}"):
         found = place.settled(endpoint_name)
+        if found is not None and not place.is_ours(found["EndpointArn"], endpoint_name):
+            fix = "undeploy it where it was made"
+            raise EndpointError(f"endpoint {endpoint_name} was not made by this library: {fix}")
+        scaling.remove(place, endpoint_name)  # also of an endpoint that was deleted elsewhere
         if found is not None:
-            if not place.is_ours(found["EndpointArn"], endpoint_name):
-                fix = "undeploy it where it was made"
-                raise EndpointError(f"endpoint {endpoint_name} was not made by this library: {fix}")
-            scaling.remove(place, endpoint_name)
             remove_endpoint(place, endpoint_name)
             remove_hosting(place, endpoint_name, found["EndpointConfigName"])
         remove_made(place, endpoint_name)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hfpc import aws
@@ -100,7 +100,7 @@ def deploy(
         HfpcError: AWS refused or did not answer.
     """
     _check_container(package, config)
-    place = Place(region=aws.region(package.region), patience=patience or Patience())
+    place = Place(region=aws.region(package.region), patience=_patience(config, patience or Patience()))
     with aws.reaching(f"deploying to the endpoint {config.endpoint_name}"):
         _check_approval(place, package)
         _check_alarms(place, config)
@@ -135,6 +135,12 @@ def deploy(
         previous_config=outcome.previous,
         moved=outcome.moved,
     )
+
+
+def _patience(config: DeploySagemakerEndpointConfig, patience: Patience) -> Patience:
+    """Waits also for as long as the settings let an update wait, and containers load and become healthy."""
+    waits = config.shift_seconds + 2 * config.startup_seconds if config.mode != "serverless" else 0
+    return replace(patience, total=patience.total + waits)
 
 
 def _check_container(package: ModelPackage, config: DeploySagemakerEndpointConfig) -> None:

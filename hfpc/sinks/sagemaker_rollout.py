@@ -4,18 +4,33 @@ SageMaker moves traffic by itself once an endpoint is told to update, so a new m
 its own: what answers otherwise than it should never gets a request of anybody else.
 """
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from hfpc import aws
 from hfpc.errors import EndpointError
 from hfpc.sinks import sagemaker_scaling as scaling
-from hfpc.sinks.sagemaker_calls import Place, is_changing, is_missing, line, may_pass
+from hfpc.sinks.sagemaker_calls import Place, line
+from hfpc.sinks.sagemaker_changes import (
+    TRIAL,
+    change_config,
+    in_service,
+    is_made,
+    remove_config,
+    remove_endpoint,
+    remove_hosting,
+    remove_made,
+    taken,
+)
 from hfpc.sinks.sagemaker_hosting import DeploySagemakerEndpointConfig
 from hfpc.sinks.sagemaker_requests import Golden, check_golden
+from hfpc.sinks.sagemaker_scaling import Scaling
 
-TRIAL = "-trial"
+PROVEN_TAG = "hfpc:proven"
+"""Tag of an endpoint with the configuration that last answered rightly there; "" for none, as at the beginning."""
+
+SCALING_TAG = "hfpc:scaling"
+"""Tag of an endpoint with its scaling before the update that runs; "" while none does."""
+
 _MODES = {"async": "AsyncInferenceConfig", "serverless": "ServerlessConfig"}
 
 
@@ -73,91 +88,92 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class _Before:
-    """What an endpoint was: its configuration, and how it was scaled."""
+    """What there was.
 
-    config: str
-    scaling: scaling.Scaling
+    Attributes:
+        config: Configuration to go back to: the last one that answered rightly; "" for none.
+        found: Configuration that serves; "" where there is no endpoint. A killed step may have left it untested.
+        scaling: How the endpoint was scaled.
+        noted: Whether a step ended, by force, before it could clear its note of the scaling.
+    """
+
+    config: str = ""
+    found: str = ""
+    scaling: Scaling = field(default_factory=Scaling)
+    noted: bool = False
 
 
 def roll_out(rollout: Rollout) -> Outcome:
     """Makes, tries, updates, checks, and takes what served before away.
+
+    What serves already, and answered rightly once, is left as it is also where it answers otherwise now: there is
+    nothing any more to go back to.
 
     Raises:
         EndpointError: It failed; the message says whether everything is as before.
     """
     place, name = rollout.place, rollout.endpoint
     found = _usable(rollout)
-    if found is not None and found["EndpointConfigName"] == rollout.name:
+    before = _before(rollout, found)
+    if found is not None and before.config == before.found == rollout.name:
+        scaling.apply(place, name, scaling.wanted(rollout.config, before.scaling))
+        if before.noted:
+            _note(place, found, rollout.name)
         check_golden(place, name, rollout.expected, rollout.config.output_uri)
-        scaling.apply(place, name, scaling.wanted(rollout.config, scaling.read(place, name)))
         _tidy(rollout, "")
         return Outcome(arn=found["EndpointArn"], previous="", moved=False)
-    before = None
     if found is not None:
-        _check_mode(rollout, found["EndpointConfigName"])
-        before = _Before(config=found["EndpointConfigName"], scaling=scaling.read(place, name))
+        _check_mode(rollout, before.found)
     try:
-        now = _first(rollout) if before is None else _update(rollout, found, before)
-        check_golden(place, name, rollout.expected, rollout.config.output_uri)
-        there = before.scaling if before else scaling.Scaling()
-        scaling.apply(place, name, scaling.wanted(rollout.config, there))
+        now = _bring(rollout, found, before)
     except (Exception, KeyboardInterrupt) as error:
         problem = _put_back(rollout, before)
         after = f"not everything could be put back ({problem})" if problem else "everything is as before"
         raise EndpointError(f"{line(error)}; {after}") from error
-    previous = before.config if before else ""
-    _tidy(rollout, previous)
-    return Outcome(arn=now["EndpointArn"], previous=previous, moved=True)
+    _tidy(rollout, before.config)
+    return Outcome(arn=now["EndpointArn"], previous=before.config, moved=True)
 
 
-def remove_endpoint(place: Place, name: str) -> None:
-    """Deletes an endpoint once nothing changes it any more, and waits until it is gone.
+def _before(rollout: Rollout, found: Any) -> _Before:
+    """What to go back to. An endpoint without tags was made by an earlier version, which serves what it has tested."""
+    if found is None:
+        return _Before()
+    place, name = rollout.place, rollout.endpoint
+    tags = place.tags(found["EndpointArn"])
+    now, note = scaling.read(place, name), tags.get(SCALING_TAG, "")
+    there = scaling.from_note(note, rollout.config, now) if note else now
+    config = _proven(name, found, tags)
+    return _Before(config=config, found=found["EndpointConfigName"], scaling=there, noted=bool(note))
 
-    It is deleted also where it is not seen: it may have been made just now.
+
+def _proven(name: str, endpoint: Any, tags: dict[str, str]) -> str:
+    """The configuration that last answered rightly at an endpoint; what others have put there is as good."""
+    serves: str = endpoint["EndpointConfigName"]
+    return tags.get(PROVEN_TAG, serves) if is_made(name, serves) else serves
+
+
+def _bring(rollout: Rollout, found: Any, before: _Before) -> Any:
+    """From the model to an endpoint that answers rightly; the endpoint.
+
+    What a killed step brought to the endpoint and did not test is tested now.
     """
-    for attempt in place.patience.retries():
-        place.settled(name)
-        try:
-            place.ask(place.sagemaker.delete_endpoint, EndpointName=name)
-            break
-        except Exception as error:
-            if is_missing(error):
-                break
-            if attempt == place.patience.attempts or not is_changing(error):
-                raise
-    for _ in place.patience.looks():
-        if place.settled(name) is None:
-            return
-    raise EndpointError(f"endpoint {name} was deleted and is there again: somebody else makes it")
+    place, name = rollout.place, rollout.endpoint
+    if found is None:
+        _first(rollout)
+    elif before.found != rollout.name:
+        _update(rollout, found, before)
+    # Before the check: without what wakes it, an async endpoint that has gone to no instance answers nothing.
+    scaling.apply(place, name, scaling.wanted(rollout.config, before.scaling))
+    check_golden(place, name, rollout.expected, rollout.config.output_uri)
+    now = in_service(name, taken(place, name, rollout.name), rollout.name)
+    _note(place, now, rollout.name)
+    return now
 
 
-def remove_made(place: Place, endpoint: str, keep: str = "") -> None:
-    """Removes what was made for an endpoint: trials, configurations and models, but for those named `keep`."""
-    kinds = (
-        ("Endpoint", place.sagemaker.list_endpoints, "Endpoints", remove_endpoint),
-        ("EndpointConfig", place.sagemaker.list_endpoint_configs, "EndpointConfigs", _remove_config),
-        ("Model", place.sagemaker.list_models, "Models", _remove_model),
-    )
-    for kind, method, key, remove in kinds:
-        for item in place.pages(method, key, NameContains=f"{endpoint}-"):
-            name, arn = item[f"{kind}Name"], item[f"{kind}Arn"]
-            if name != keep and _is_made(endpoint, name) and place.is_ours(arn, endpoint):
-                remove(place, name)
-
-
-def remove_hosting(place: Place, endpoint: str, name: str) -> None:
-    """Removes a configuration and its model, which were made for an endpoint, by their name.
-
-    Lists do not name at once what was just made.
-    """
-    if _is_made(endpoint, name):
-        _remove_config(place, name)
-        _remove_model(place, name)
-
-
-def _is_made(endpoint: str, name: str) -> bool:
-    """Whether this is a name that is given here to what belongs to an endpoint."""
-    return re.fullmatch(rf"{re.escape(endpoint)}-[0-9a-f]{{16}}({TRIAL})?", name) is not None
+def _note(place: Place, endpoint: Any, proven: str, note: str = "") -> None:
+    """Notes at an endpoint what has answered rightly there, and how it is scaled, for steps to come."""
+    tags = [{"Key": PROVEN_TAG, "Value": proven}, {"Key": SCALING_TAG, "Value": note}]
+    place.ask(place.sagemaker.add_tags, ResourceArn=endpoint["EndpointArn"], Tags=tags)
 
 
 def _usable(rollout: Rollout) -> Any:
@@ -190,30 +206,45 @@ def _check_mode(rollout: Rollout, config: str) -> None:
         raise EndpointError(f"endpoint {rollout.endpoint} is {mode}, and an endpoint keeps its mode: {fix}")
 
 
-def _first(rollout: Rollout) -> Any:
+def _first(rollout: Rollout) -> None:
     """Makes the endpoint: nobody is served yet, so it can be tried where it will serve."""
     _ensure_model(rollout)
     _ensure_config(rollout, rollout.name, rollout.hosting)
-    return _ensure_endpoint(rollout, rollout.endpoint, rollout.name)
+    _ensure_endpoint(rollout, rollout.endpoint, rollout.name, [*rollout.tags, {"Key": PROVEN_TAG, "Value": ""}])
 
 
-def _update(rollout: Rollout, found: Any, before: _Before) -> Any:
+def _update(rollout: Rollout, found: Any, before: _Before) -> None:
     """Tries the model, then moves the endpoint to it."""
-    place, name = rollout.place, rollout.endpoint
-    trial = rollout.trial_name
+    place, trial = rollout.place, rollout.trial_name
     _ensure_model(rollout)
     _ensure_config(rollout, trial, rollout.trial)
-    _ensure_endpoint(rollout, trial, trial)
+    _ensure_endpoint(rollout, trial, trial, rollout.tags)
     check_golden(place, trial, rollout.expected, rollout.config.output_uri)
-    remove_endpoint(place, trial)
-    _remove_config(place, trial)
+    _end_trial(rollout)
     _ensure_config(rollout, rollout.name, rollout.hosting)
-    if before.scaling.limits is not None and _other_machines(rollout, before.config):
+    _check_unchanged(rollout, before)
+    _note(place, found, before.config, scaling.noted(before.scaling))
+    keeps = rollout.config.scales and before.scaling.limits is not None
+    _move(rollout, rollout.name, other=before.found, keep_instances=keeps, **rollout.shift)
+
+
+def _check_unchanged(rollout: Rollout, before: _Before) -> None:
+    """Raises EndpointError where somebody else deployed during the trial: there would be no way back to that."""
+    place, name = rollout.place, rollout.endpoint
+    now = place.settled(name)
+    if now is None or now["EndpointConfigName"] != before.found:
+        raise EndpointError(f"endpoint {name} was changed by somebody else meanwhile")
+    if _proven(name, now, place.tags(now["EndpointArn"])) != before.config:
+        raise EndpointError(f"another step deploys to endpoint {name}: run this step again")
+
+
+def _move(rollout: Rollout, config: str, *, other: str, keep_instances: bool, **settings: Any) -> None:
+    """Moves the endpoint between the configuration of this rollout and another one, to `config`."""
+    place, name = rollout.place, rollout.endpoint
+    if _other_machines(rollout, other):
         scaling.remove(place, name)  # SageMaker refuses to change the instance type of what is scaled
-        before_count = 0
-    else:
-        before_count = int(found["ProductionVariants"][0].get("DesiredInstanceCount") or 0)
-    return change_config(place, name, rollout.name, **rollout.shift, **_instances(rollout, before, before_count))
+        keep_instances = False
+    change_config(place, name, config, keep_instances=keep_instances, **settings)
 
 
 def _other_machines(rollout: Rollout, config: str) -> bool:
@@ -221,52 +252,6 @@ def _other_machines(rollout: Rollout, config: str) -> bool:
     described = place.ask(place.sagemaker.describe_endpoint_config, EndpointConfigName=config)
     wanted = rollout.hosting["ProductionVariants"][0].get("InstanceType")
     return bool(described["ProductionVariants"][0].get("InstanceType") != wanted)
-
-
-def _instances(rollout: Rollout, before: _Before, count: int) -> dict[str, Any]:
-    """Keeps as many instances as load has started, where that are more than there are at the start."""
-    grown = before.scaling.limits is not None and count > rollout.config.instances
-    if not grown or not rollout.config.scales:
-        return {}
-    return {"RetainAllVariantProperties": True}
-
-
-def change_config(place: Place, endpoint: str, config: str, **settings: Any) -> Any:
-    """Moves an endpoint to a configuration and waits for it; the endpoint as it is then.
-
-    Raises:
-        EndpointError: SageMaker put the endpoint back, or it broke.
-    """
-    for attempt in place.patience.retries():
-        try:
-            place.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **settings)
-            break
-        except Exception as error:
-            now = _taken(place, endpoint, config) if aws.is_unsure(error) else place.settled(endpoint)
-            if now is not None and now["EndpointConfigName"] == config:
-                break
-            if attempt == place.patience.attempts or not (may_pass(error) or is_missing(error)):
-                raise
-    return _in_service(endpoint, _taken(place, endpoint, config), config)
-
-
-def _taken(place: Place, endpoint: str, config: str) -> Any:
-    """The endpoint once it was made or updated: SageMaker may describe it as before for a while."""
-    for _ in place.patience.looks():
-        now = place.settled(endpoint)
-        if now is not None and (now["EndpointConfigName"] == config or now["EndpointStatus"] != "InService"):
-            break
-    return now
-
-
-def _in_service(endpoint: str, now: Any, config: str) -> Any:
-    """The endpoint, if it serves a configuration."""
-    if now is None:
-        raise EndpointError(f"endpoint {endpoint} was deleted meanwhile")
-    if now["EndpointStatus"] != "InService" or now["EndpointConfigName"] != config:
-        reason = " ".join(now.get("FailureReason", "SageMaker gives no reason").split())
-        raise EndpointError(f"endpoint {endpoint} did not take {config}: {reason}")
-    return now
 
 
 def _ensure_model(rollout: Rollout) -> None:
@@ -279,64 +264,63 @@ def _ensure_config(rollout: Rollout, name: str, request: dict[str, Any]) -> None
     rollout.place.ensure(create, EndpointConfigName=name, Tags=rollout.tags, **request)
 
 
-def _ensure_endpoint(rollout: Rollout, name: str, config: str) -> Any:
+def _ensure_endpoint(rollout: Rollout, name: str, config: str, tags: list[dict[str, str]]) -> None:
     """Makes an endpoint and waits until it serves; a trial that failed before is made again."""
     place = rollout.place
     there = place.settled(name)
     if there is not None and there["EndpointStatus"] != "InService":
         remove_endpoint(place, name)
     create = place.sagemaker.create_endpoint
-    place.ensure(create, EndpointName=name, EndpointConfigName=config, Tags=rollout.tags)
-    return _in_service(name, _taken(place, name, config), config)
+    place.ensure(create, EndpointName=name, EndpointConfigName=config, Tags=tags)
+    in_service(name, taken(place, name, config), config)
 
 
-def _remove_config(place: Place, name: str) -> None:
-    place.remove(place.sagemaker.delete_endpoint_config, EndpointConfigName=name)
+def _end_trial(rollout: Rollout) -> None:
+    remove_endpoint(rollout.place, rollout.trial_name)
+    remove_config(rollout.place, rollout.trial_name)
 
 
-def _remove_model(place: Place, name: str) -> None:
-    place.remove(place.sagemaker.delete_model, ModelName=name)
-
-
-def _put_back(rollout: Rollout, before: _Before | None) -> str:
+def _put_back(rollout: Rollout, before: _Before) -> str:
     """Restores the endpoint and removes what was made; what could not be done, "" for nothing.
 
     Where the endpoint cannot be restored, what it may be using stays: the next run of the step finds it.
     """
+    problems, unused = [], False
     try:
-        if before is None:
-            _take_away(rollout)
-        else:
-            _restore(rollout, before)
-        remove_endpoint(rollout.place, rollout.trial_name)
-        _remove_config(rollout.place, rollout.trial_name)
-        remove_hosting(rollout.place, rollout.endpoint, rollout.name)
-        remove_made(rollout.place, rollout.endpoint, keep=before.config if before else "")
+        if not _restore(rollout, before):
+            problems.append(f"endpoint {rollout.endpoint} was changed or deleted by somebody else meanwhile")
+        unused = True
     except Exception as error:
-        return line(error)
-    return ""
+        problems.append(line(error))
+    try:
+        _end_trial(rollout)
+        if unused:
+            remove_hosting(rollout.place, rollout.endpoint, rollout.name)
+    except Exception as error:
+        problems.append(line(error))
+    return "; ".join(problems)
 
 
-def _take_away(rollout: Rollout) -> None:
+def _restore(rollout: Rollout, before: _Before) -> bool:
+    """Gives the endpoint back what it had; False where somebody else has changed it: that is left to them."""
     place, name = rollout.place, rollout.endpoint
     now = place.settled(name)
-    if now is not None:
-        if now["EndpointConfigName"] != rollout.name:
-            raise EndpointError(f"endpoint {name} was made by somebody else meanwhile")
+    serves = "" if now is None else now["EndpointConfigName"]
+    if serves not in (rollout.name, before.found, before.config):
+        return False
+    if serves in ("", rollout.name) and not before.config:
+        # Nothing has ever answered rightly there. It may have been made just now, and not be seen yet.
         scaling.remove(place, name)
-    remove_endpoint(place, name)
-
-
-def _restore(rollout: Rollout, before: _Before) -> None:
-    place, name = rollout.place, rollout.endpoint
-    now = place.settled(name)
-    if now is None:
-        raise EndpointError(f"endpoint {name} was deleted meanwhile")
-    if now["EndpointConfigName"] != before.config:
-        if before.scaling.limits is not None:
-            scaling.remove(place, name)  # it may be on other machines by now
-        change_config(place, name, before.config)
+        remove_endpoint(place, name)
+        return True
+    if serves == rollout.name:
+        keeps = before.scaling.limits is not None
+        _move(rollout, before.config, other=before.config, keep_instances=keeps)
+    else:
+        in_service(name, now, serves)
     scaling.apply(place, name, before.scaling)
+    _note(place, now, before.config)
+    return True
 
 
 def _tidy(rollout: Rollout, previous: str) -> None:

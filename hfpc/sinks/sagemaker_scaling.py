@@ -13,6 +13,7 @@ from hfpc.sinks.sagemaker_hosting import VARIANT, DeploySagemakerEndpointConfig
 TRACKING, FROM_ZERO = "hfpc-tracking", "hfpc-from-zero"
 _TRACKING_FIELD = "TargetTrackingScalingPolicyConfiguration"
 _STEP_FIELD = "StepScalingPolicyConfiguration"
+_NOTED = {"target": "TargetValue", "in": "ScaleInCooldown", "out": "ScaleOutCooldown"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Scaling:
 
 def wanted(config: DeploySagemakerEndpointConfig, now: Scaling) -> Scaling:
     """What the settings ask for, with policies of others as they are."""
-    others = {name: policy for name, policy in now.policies.items() if name not in (TRACKING, FROM_ZERO)}
+    others = _others(now)
     if not config.scales:
         return Scaling(limits=now.limits, policies=others) if others else Scaling()
     own = {TRACKING: _tracking(config)}
@@ -69,16 +70,56 @@ def apply(place: Place, endpoint: str, scaling: Scaling) -> None:
     if now.limits != scaling.limits:
         least, most = scaling.limits
         place.ask(place.autoscaling.register_scalable_target, MinCapacity=least, MaxCapacity=most, **_target(endpoint))
-    for name, policy in scaling.policies.items():
+    # What wakes an endpoint comes first: what lets it go to none may be the last thing that a killed step does.
+    for name, policy in sorted(scaling.policies.items(), key=lambda item: item[0] != FROM_ZERO):
         if now.policies.get(name) != policy:
             place.ask(place.autoscaling.put_scaling_policy, PolicyName=name, **policy, **_target(endpoint))
-    if FROM_ZERO in scaling.policies:
-        _watch_backlog(place, endpoint)
+        if name == FROM_ZERO:
+            _watch_backlog(place, endpoint)
 
 
 def remove(place: Place, endpoint: str) -> None:
-    """Ends the scaling of an endpoint that goes."""
+    """Ends the scaling of an endpoint that goes, or is gone: its alarm does not go with it."""
     apply(place, endpoint, Scaling())
+    if _alarms(place, endpoint):
+        place.remove(place.alarms.delete_alarms, AlarmNames=[_alarm(endpoint)])
+
+
+def noted(scaling: Scaling) -> str:
+    """A scaling in the letters of a tag, to scale an endpoint so again."""
+    if scaling.limits is None:
+        return "none"
+    least, most = scaling.limits
+    own = scaling.policies.get(TRACKING, {}).get(_TRACKING_FIELD, {})
+    tracking = [f"{key}={own[name]}" for key, name in _NOTED.items() if name in own]
+    return " ".join([f"least={least}", f"most={most}", *tracking, f"others={len(_others(scaling))}"])
+
+
+def from_note(note: str, config: DeploySagemakerEndpointConfig, now: Scaling) -> Scaling:
+    """The scaling that a note tells of, at an endpoint of the same mode.
+
+    Policies of others are too long for a note: those that are there no more are lost, which is told.
+    """
+    if note == "none":
+        return Scaling()
+    told = dict(part.split("=") for part in note.split())
+    policies = _others(now)
+    if lost := int(told["others"]) - len(policies):
+        what = f"{lost} scaling policies of endpoint {config.endpoint_name} that were not made by this library"
+        print(f"{what} are lost: a step that was killed had taken them away", flush=True)
+    if "target" in told:
+        policy = _tracking(config)
+        own = {name: told[key] for key, name in _NOTED.items() if key in told}
+        policy[_TRACKING_FIELD] |= {name: float(text) if "." in text else int(text) for name, text in own.items()}
+        policies[TRACKING] = policy
+    if told["least"] == "0":
+        policies[FROM_ZERO] = _from_zero()
+    return Scaling(limits=(int(told["least"]), int(told["most"])), policies=policies)
+
+
+def _others(scaling: Scaling) -> dict[str, dict[str, Any]]:
+    """The policies that are not ours."""
+    return {name: policy for name, policy in scaling.policies.items() if name not in (TRACKING, FROM_ZERO)}
 
 
 def _tracking(config: DeploySagemakerEndpointConfig) -> dict[str, Any]:
@@ -116,10 +157,7 @@ def _from_zero() -> dict[str, Any]:
 
 
 def _watch_backlog(place: Place, endpoint: str) -> None:
-    """Lets the alarm of waiting requests start an instance."""
-    alarm = _alarm(endpoint)
-    if place.pages(place.alarms.describe_alarms, "MetricAlarms", AlarmNames=[alarm]):
-        return
+    """Lets the alarm of waiting requests start an instance, also where it acts on a policy that is gone."""
     policies = place.pages(
         place.autoscaling.describe_scaling_policies,
         "ScalingPolicies",
@@ -131,9 +169,11 @@ def _watch_backlog(place: Place, endpoint: str) -> None:
     arns = [item["PolicyARN"] for item in policies if item["PolicyName"] == FROM_ZERO]
     if not arns:
         raise HfpcError(f"the scaling policy {FROM_ZERO} of endpoint {endpoint} is gone: run this step again")
+    if any(set(arns) <= set(alarm["AlarmActions"]) for alarm in _alarms(place, endpoint)):
+        return
     place.ask(
         place.alarms.put_metric_alarm,
-        AlarmName=alarm,
+        AlarmName=_alarm(endpoint),
         AlarmActions=arns,
         MetricName="HasBacklogWithoutCapacity",
         Namespace="AWS/SageMaker",
@@ -146,6 +186,11 @@ def _watch_backlog(place: Place, endpoint: str) -> None:
         ComparisonOperator="GreaterThanOrEqualToThreshold",
         TreatMissingData="missing",
     )
+
+
+def _alarms(place: Place, endpoint: str) -> list[Any]:
+    """The alarm of waiting requests, if there is one."""
+    return place.pages(place.alarms.describe_alarms, "MetricAlarms", AlarmNames=[_alarm(endpoint)])
 
 
 def _remove_policy(place: Place, endpoint: str, name: str) -> None:

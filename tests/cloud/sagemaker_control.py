@@ -56,6 +56,7 @@ class Control:
         jobs: Name to transform job.
         tags: Repository in the registry of AWS's own images to the tags in it.
         idle: Asynchronous endpoints answer nothing that is in their queue, as long as no instance of them runs.
+        fails: Updates fail, and so does rolling them back.
         load: Instances to which autoscaling has just begun to bring an endpoint when it is next updated; 0 for none.
     """
 
@@ -71,7 +72,7 @@ class Control:
         self.jobs: dict[str, sagemaker_transforms.Job] = {}
         self.tags: dict[str, list[str]] = {}
         self.idle = False
-        self.load = 0
+        self.load, self.fails = 0, False
         self._endpoints: dict[str, _Endpoint] = {}
         self._tokens: dict[str, Content] = {}
         self._cards: dict[str, Content] = {}
@@ -270,6 +271,9 @@ class Control:
         known.reason = ill
         if ill and known.status == "Creating":
             known.status = "Failed"
+            return
+        if self.fails and known.status == "Updating" and known.target != known.serving:
+            known.status, known.reason = "UpdateRollbackFailed", "The deployment and its rollback failed."
             return
         known.status = "InService"
         if not ill and known.serving != known.target:

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,51 @@ ROLE = "arn:aws:iam::123456789012:role/serving"
 REGION = "us-east-1"
 NAME = "tweets"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meanwhile(Patience):
+    """Lets something happen, once, when a step waits after a call, e.g. the end of its process.
+
+    Attributes:
+        calls: The calls that were made.
+        method: Name of the call.
+        happens: What happens.
+        times: How often the call was made by then.
+    """
+
+    calls: list[str]
+    method: str
+    happens: Callable[[], object]
+    times: int = 1
+    _happened: list[str] = field(default_factory=list)
+
+    def _look(self) -> None:
+        if not self._happened and self.calls.count(self.method) >= self.times:
+            self._happened.append(self.method)
+            self.happens()
+
+    def retries(self) -> Iterator[int]:
+        self._look()
+        yield from Patience.retries(self)
+
+    def polls(self, total: float | None = None) -> Iterator[float]:
+        self._look()
+        yield from Patience.polls(self, total)
+
+
+def killed(account: Any, method: str, times: int, step: Callable[[Patience], object]) -> None:
+    """Runs a step until it has made a call, then ends it, without a chance to put anything back."""
+    account.faults.clear()
+
+    def end() -> None:
+        raise SystemExit
+
+    patience = Meanwhile(**vars(QUICK), calls=account.faults.calls, method=method, happens=end, times=times)
+    with contextlib.suppress(SystemExit):
+        step(patience)
+    assert account.faults.calls.count(method) == times
+    account.faults.clear()
 
 
 def client(service: str) -> Any:

@@ -13,6 +13,7 @@ from tests.sinks.sagemaker_place import EMPTY, IMAGE, NAME, QUICK, ROLE, deploym
 CHANGES = {
     *("CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "DeleteEndpoint"),
     *("DeleteEndpointConfig", "DeleteModel", "PutScalingPolicy", "RegisterScalableTarget", "PutMetricAlarm"),
+    "AddTags",
 }
 SCALED = {"min_instances": 1, "max_instances": 4, "scaling_target": 100}
 LATER = {
