@@ -17,27 +17,19 @@ from typing import Any
 
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.progress import Reporter
-from hfpc.sinks import kserve_predict
+from hfpc.sinks import kserve_predict, kserve_status
 from hfpc.sinks.kserve_predict import Golden
 from hfpc.sinks.kserve_service import (
-    DEPLOYMENT,
     INFERENCE_SERVICE,
+    PROGRESS_DEADLINE,
     TRIAL_OF,
     DeployKserveConfig,
     is_standard,
     trial_of,
     with_canary,
 )
-from hfpc.sinks.kubernetes_calls import MANAGED, OWN, Namespace, check_ours, is_ours, line
-
-PREVIOUS = f"{OWN}previous"
-"""Annotation: what the service was before, so that a step which was killed can still be rolled back.
-
-It stays, as MARK does, and means nothing once the service was tested: to remove it would make a revision."""
-MARK = f"{OWN}mark"
-"""Annotation: what the controller had done before the service was changed last; see `_mark`."""
-
-_FAILED = ("BlockedByFailedLoad", "InvalidSpec")
+from hfpc.sinks.kserve_status import MARK, PREVIOUS
+from hfpc.sinks.kubernetes_calls import MANAGED, Namespace, check_ours, is_ours, line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +75,16 @@ def roll_out(rollout: Rollout) -> Outcome:
     Raises:
         EndpointError: It failed; the message says whether everything is as before.
     """
-    space, wanted = rollout.namespace, _deployment(rollout.body)
+    space, wanted = rollout.namespace, kserve_status.deployment_of(rollout.body)
     found = space.get(INFERENCE_SERVICE, rollout.name)
     if found is not None:
         check_ours(INFERENCE_SERVICE, found)
         _check_mode(rollout, found)
-        if _deployment(found) == wanted and _is_tested(found):
+    _check_rights(rollout, found)
+    if found is not None:
+        if kserve_status.deployment_of(found) == wanted and kserve_status.is_tested(found):
             return _again(rollout, found)
-        if _deployment(found) != wanted and _is_begun(found):
+        if kserve_status.deployment_of(found) != wanted and kserve_status.is_begun(found):
             space.remove(INFERENCE_SERVICE, rollout.name)  # a killed step left it, with a model that was never tested
             found = None
     before = _before(found)
@@ -100,7 +94,9 @@ def roll_out(rollout: Rollout) -> Outcome:
         problem = _put_back(rollout, before)
         now = f"not everything could be put back ({problem})" if problem else "everything is as before"
         raise EndpointError(f"{line(error)}; {now}") from error
-    return Outcome(url=_url(served), previous=_deployment(before) if before else "", moved=True)
+    return Outcome(
+        url=kserve_status.url_of(served), previous=kserve_status.deployment_of(before) if before else "", moved=True
+    )
 
 
 def remove_service(space: Namespace, name: str) -> bool:
@@ -111,14 +107,6 @@ def remove_service(space: Namespace, name: str) -> bool:
     return removed
 
 
-def _deployment(found: Mapping[str, Any]) -> str:
-    return str((found["metadata"].get("labels") or {}).get(DEPLOYMENT, ""))
-
-
-def _annotations(found: Mapping[str, Any]) -> dict[str, str]:
-    return dict(found["metadata"].get("annotations") or {})
-
-
 def _check_mode(rollout: Rollout, found: Mapping[str, Any]) -> None:
     mode = str(found.get("status", {}).get("deploymentMode", ""))
     if rollout.config.canary_percent and is_standard(mode):
@@ -126,14 +114,11 @@ def _check_mode(rollout: Rollout, found: Mapping[str, Any]) -> None:
         raise ArgumentError("canary_percent", rollout.config.canary_percent, fix)
 
 
-def _is_tested(found: Mapping[str, Any]) -> bool:
-    """Whether the model of a service has once answered rightly with all of the traffic."""
-    return "canaryTrafficPercent" not in found["spec"]["predictor"]
-
-
-def _is_begun(found: Mapping[str, Any]) -> bool:
-    """Whether the first deployment of a service did not come to its end: its first change would have been that."""
-    return not _is_tested(found) and found["metadata"]["generation"] == 1
+def _check_rights(rollout: Rollout, found: Any) -> None:
+    """Asks before anything is changed for what is asked later on: see `_has_replaced`."""
+    mode = str((found or {}).get("status", {}).get("deploymentMode", "")) or rollout.config.deployment_mode
+    if is_standard(mode):
+        kserve_status.has_replaced(rollout.namespace, rollout.name)
 
 
 def _before(found: Any) -> dict[str, Any] | None:
@@ -141,31 +126,35 @@ def _before(found: Any) -> dict[str, Any] | None:
 
     Where a step was killed on its way, that is what the service was before that step.
     """
-    if found is None or _is_begun(found):
+    if found is None or kserve_status.is_begun(found):
         return None
-    kept = _annotations(found).get(PREVIOUS)
-    return {**json.loads(kept)} if kept and not _is_tested(found) else _state(found)
+    kept = kserve_status.annotations_of(found).get(PREVIOUS)
+    return {**json.loads(kept)} if kept and not kserve_status.is_tested(found) else _state(found)
 
 
 def _state(found: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a service to restore it."""
     metadata = found["metadata"]
-    annotations = {key: value for key, value in _annotations(found).items() if key not in (PREVIOUS, MARK)}
+    annotations = {
+        key: value for key, value in kserve_status.annotations_of(found).items() if key not in (PREVIOUS, MARK)
+    }
     kept = {"name": metadata["name"], "labels": metadata.get("labels") or {}, "annotations": annotations}
     return {"metadata": kept, "spec": found["spec"]}
 
 
 def _again(rollout: Rollout, found: Any) -> Outcome:
     """It was tested: where it is not ready for a moment it is waited for, and never taken away."""
-    if not _serves(found, _marked(found)):
+    if not kserve_status.serves(rollout.namespace, found):
         try:
             found = _ready(rollout, rollout.name, 100)
-            kserve_predict.check(rollout.config, _url(found), rollout.expected, rollout.namespace.patience)
+            kserve_predict.check(
+                rollout.config, kserve_status.url_of(found), rollout.expected, rollout.namespace.patience
+            )
         except Exception as error:
             told = f"{rollout.name} was deployed so before, and is left as it is"
             raise EndpointError(f"{line(error)}; {told}") from error
     _tidy(rollout)
-    return Outcome(url=_url(found), previous="", moved=False)
+    return Outcome(url=kserve_status.url_of(found), previous="", moved=False)
 
 
 def _first(rollout: Rollout) -> Any:
@@ -187,7 +176,7 @@ def _serve(rollout: Rollout, before: dict[str, Any] | None) -> Any:
     """Gives a model all of the traffic, and notes that it answers rightly."""
     _put(rollout, with_canary(rollout.body, 100), before)
     served = _ready(rollout, rollout.name, 100)
-    kserve_predict.check(rollout.config, _url(served), rollout.expected, rollout.namespace.patience)
+    kserve_predict.check(rollout.config, kserve_status.url_of(served), rollout.expected, rollout.namespace.patience)
     _put(rollout, rollout.body, before)
     return served
 
@@ -197,11 +186,11 @@ def _try(rollout: Rollout) -> None:
     space, trial = rollout.namespace, trial_of(rollout.body)
     name = trial["metadata"]["name"]
     there = space.get(INFERENCE_SERVICE, name)
-    if there is not None and _deployment(there) != _deployment(trial):
+    if there is not None and kserve_status.deployment_of(there) != kserve_status.deployment_of(trial):
         space.remove(INFERENCE_SERVICE, name)  # a killed step left it, with another model
     space.put(INFERENCE_SERVICE, trial)
     served = _ready(rollout, name, 100)
-    kserve_predict.check(rollout.config, _url(served), rollout.expected, space.patience)
+    kserve_predict.check(rollout.config, kserve_status.url_of(served), rollout.expected, space.patience)
     space.remove(INFERENCE_SERVICE, name)
 
 
@@ -212,22 +201,16 @@ def _put(rollout: Rollout, body: dict[str, Any], before: dict[str, Any] | None) 
     notes = {} if before is None else {PREVIOUS: json.dumps(before, sort_keys=True)}
     if found is not None:
         # The mark stays where only the traffic changes: that makes no revision.
-        same = _deployment(found) == _deployment(body)
-        notes[MARK] = _marked(found) if same else _mark(found)
+        same = _template(found) == _template(body)
+        notes[MARK] = kserve_status.marked_in(found) if same else kserve_status.mark_of(found)
     metadata = body["metadata"]
     annotations = {**metadata["annotations"], **{key: value for key, value in notes.items() if value}}
     space.put(INFERENCE_SERVICE, {**body, "metadata": {**metadata, "annotations": annotations}})
 
 
-def _mark(found: Mapping[str, Any]) -> str:
-    """What changes once the controller has seen a change of a service: its newest revision, or its Deployment's."""
-    status = found.get("status", {})
-    revision = status.get("components", {}).get("predictor", {}).get("latestCreatedRevision", "")
-    return str(revision or status.get("observedGeneration", ""))
-
-
-def _marked(found: Mapping[str, Any]) -> str:
-    return _annotations(found).get(MARK, "")
+def _template(body: Mapping[str, Any]) -> tuple[str, str]:
+    """What makes another revision when it changes."""
+    return kserve_status.deployment_of(body), kserve_status.annotations_of(body).get(PROGRESS_DEADLINE, "")
 
 
 def _ready(rollout: Rollout, name: str, percent: int) -> Any:
@@ -242,59 +225,19 @@ def _ready(rollout: Rollout, name: str, percent: int) -> Any:
         found = space.get(INFERENCE_SERVICE, name)
         if found is None:
             raise EndpointError(f"{name} was deleted meanwhile")
-        mark = _marked(found)
-        if _serves(found, mark, percent):
+        if kserve_status.serves(space, found, percent):
             return found
-        if _mark(found) != mark:
-            _check_loading(name, found)
-        told = _told(found) or told
+        if kserve_status.mark_of(found) != kserve_status.marked_in(found):
+            kserve_status.check_loading(name, found)
+        told = kserve_status.told_by(found) or told
         reporter.update(round(waited), told)
     raise EndpointError(f"{name} was not ready after {limit:g} seconds: {told}")
-
-
-def _serves(found: Mapping[str, Any], mark: str, percent: int = 100) -> bool:
-    """Whether the newest revision of a service is ready and has this share of the traffic."""
-    status = found.get("status", {})
-    if _condition(status, "Ready").get("status") != "True" or (mark and _mark(found) == mark):
-        return False
-    if is_standard(str(status.get("deploymentMode", ""))):
-        return True
-    if found["spec"]["predictor"].get("canaryTrafficPercent", 100) != percent:
-        return False
-    predictor = status.get("components", {}).get("predictor", {})
-    newest = predictor.get("latestCreatedRevision")
-    traffic = predictor.get("traffic") or []
-    share = sum(each.get("percent") or 0 for each in traffic if each.get("revisionName") == newest)
-    return bool(newest) and newest == predictor.get("latestReadyRevision") and share == percent
-
-
-def _condition(status: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return next((each for each in status.get("conditions") or [] if each.get("type") == name), {})
-
-
-def _check_loading(name: str, found: Mapping[str, Any]) -> None:
-    """Raises EndpointError where waiting would be in vain."""
-    model = found.get("status", {}).get("modelStatus", {})
-    if model.get("transitionStatus") not in _FAILED:
-        return
-    info = model.get("lastFailureInfo", {})
-    reason = " ".join(f"{info.get('reason', model['transitionStatus'])}: {info.get('message', '')}".split())
-    raise EndpointError(f"{name} cannot load its model ({reason[:500]}): see the logs of its pods")
-
-
-def _told(found: Mapping[str, Any]) -> str:
-    """What the controller says that it waits for, in one line."""
-    for each in found.get("status", {}).get("conditions") or []:
-        if each.get("status") != "True" and (each.get("message") or each.get("reason")):
-            said = f"{each['type']}: {each.get('reason', '')} {each.get('message', '')}"
-            return " ".join(said.split())[:200]
-    return ""
 
 
 def _watch_canary(rollout: Rollout, served: Mapping[str, Any]) -> None:
     """Sends the golden requests to the new revision while it has its share."""
     config, patience = rollout.config, rollout.namespace.patience
-    url = _revision_url(served)
+    url = kserve_status.revision_url(served)
     reporter = Reporter("seconds of canary", total=round(config.canary_seconds))
     start = time.monotonic()
     while (passed := time.monotonic() - start) < config.canary_seconds:
@@ -302,16 +245,6 @@ def _watch_canary(rollout: Rollout, served: Mapping[str, Any]) -> None:
             kserve_predict.check(config, url, rollout.expected, patience)
         reporter.update(round(passed), f"{config.canary_percent} % of the traffic")
         time.sleep(min(patience.pause, config.canary_seconds))
-
-
-def _url(found: Mapping[str, Any]) -> str:
-    return str(found.get("status", {}).get("url", ""))
-
-
-def _revision_url(found: Mapping[str, Any]) -> str:
-    """Where the newest revision alone answers; "" where the cluster gives it no address of its own."""
-    traffic = found["status"].get("components", {}).get("predictor", {}).get("traffic") or []
-    return next((str(each["url"]) for each in traffic if each.get("latestRevision") and each.get("url")), "")
 
 
 def _put_back(rollout: Rollout, before: dict[str, Any] | None) -> str:
@@ -340,7 +273,7 @@ def _put_back(rollout: Rollout, before: dict[str, Any] | None) -> str:
 
 def _changed(body: Mapping[str, Any]) -> tuple[str, Any]:
     """What tells a service that was changed from one that was not."""
-    return _deployment(body), body["spec"]["predictor"].get("canaryTrafficPercent")
+    return kserve_status.deployment_of(body), body["spec"]["predictor"].get("canaryTrafficPercent")
 
 
 def _restore(rollout: Rollout, found: Any, before: dict[str, Any]) -> None:
@@ -350,13 +283,13 @@ def _restore(rollout: Rollout, found: Any, before: dict[str, Any]) -> None:
     failed, until what served before is loaded again. So that is loaded without traffic, where another one has it.
     """
     space, metadata = rollout.namespace, before["metadata"]
-    if _deployment(found) != _deployment(before):
+    if kserve_status.deployment_of(found) != kserve_status.deployment_of(before):
         found = _seen(rollout, found)
-        notes = {PREVIOUS: json.dumps(before, sort_keys=True), MARK: _mark(found)}
+        notes = {PREVIOUS: json.dumps(before, sort_keys=True), MARK: kserve_status.mark_of(found)}
     else:
-        notes = {key: value for key, value in _annotations(found).items() if key in (PREVIOUS, MARK)}
+        notes = {key: value for key, value in kserve_status.annotations_of(found).items() if key in (PREVIOUS, MARK)}
     body = {**before, "metadata": {**metadata, "annotations": {**metadata["annotations"], **notes}}}
-    if _is_divided(found):
+    if kserve_status.is_divided(found):
         space.put(INFERENCE_SERVICE, with_canary(body, 0))
         _ready(rollout, rollout.name, 0)
     space.put(INFERENCE_SERVICE, body)
@@ -366,19 +299,12 @@ def _restore(rollout: Rollout, found: Any, before: dict[str, Any]) -> None:
 def _seen(rollout: Rollout, found: Any) -> Any:
     """The service once its controller has seen the last change: before, KServe mistakes one for the one before it."""
     for _ in rollout.namespace.patience.polls(rollout.config.ready_seconds):
-        if found is None or _mark(found) != _marked(found):
+        if found is None or kserve_status.mark_of(found) != kserve_status.marked_in(found):
             break
         found = rollout.namespace.get(INFERENCE_SERVICE, rollout.name)
     if found is None:
         raise EndpointError(f"{rollout.name} was deleted meanwhile")
     return found
-
-
-def _is_divided(found: Mapping[str, Any]) -> bool:
-    """Whether another revision than the newest has, or would have, all traffic that the newest is not given."""
-    predictor = found.get("status", {}).get("components", {}).get("predictor", {})
-    rolled = predictor.get("latestRolledoutRevision")
-    return bool(rolled) and rolled != predictor.get("latestCreatedRevision")
 
 
 def _tidy(rollout: Rollout) -> None:

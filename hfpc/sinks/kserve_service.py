@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ FINGERPRINT = "hfpc/fingerprint"
 """Label: the model that serves."""
 DEPLOYMENT = "hfpc/deployment"
 """Label: the model and how it is served, so that a step finds what it made before."""
+PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
+"""Annotation: how long Knative gives a revision until it counts as failed; without it that is ten minutes."""
 TRIAL_OF = "hfpc/trial-of"
 """Label of the service that a model is tried at."""
 
@@ -174,6 +177,7 @@ def service(config: DeployKserveConfig, storage_uri: str, fingerprint: str) -> d
         FINGERPRINT: fingerprint[:40],
         DEPLOYMENT: hashlib.sha256(told.encode()).hexdigest()[:40],
     }
+    annotations[PROGRESS_DEADLINE] = f"{math.ceil(config.ready_seconds)}s"  # Knative takes whole seconds only
     return {"metadata": {"name": config.name, "labels": labels, "annotations": annotations}, "spec": spec}
 
 

@@ -12,7 +12,7 @@ import re
 import ssl
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,6 +30,7 @@ PATH = re.compile(
     "(/(?P<name>[^/]+)(?P<status>/status)?)?"
 )
 APIS = {
+    "deployments": "apps/v1",
     "inferenceservices": "serving.kserve.io/v1beta1",
     "trainjobs": "trainer.kubeflow.org/v1alpha1",
     "clustertrainingruntimes": "trainer.kubeflow.org/v1alpha1",
@@ -63,6 +64,8 @@ class Kubernetes:
     Attributes:
         objects: Plural, namespace and name to the object.
         controllers: Plural to what acts on such objects.
+        views: Plural to what gives such an object, which only a controller makes, by its namespace and name.
+        forbidden: Plurals of the kinds that the caller may not look at.
         faults: Which calls go wrong, and which were made, such as "GET inferenceservices".
         unknown_requests: Requests for what there is not.
         installed: Plurals of the kinds that the cluster knows.
@@ -72,6 +75,8 @@ class Kubernetes:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.controllers: dict[str, Controller] = {}
+        self.views: dict[str, Callable[[str, str], dict[str, Any] | None]] = {}
+        self.forbidden: set[str] = set()
         self.faults = Faults()
         self.unknown_requests: list[str] = []
         self.installed = set(APIS)
@@ -121,6 +126,7 @@ class Kubernetes:
             self.objects.clear()
             self.faults.clear()
             self.unknown_requests.clear()
+            self.forbidden.clear()
             self.installed = set(APIS)
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
@@ -135,6 +141,9 @@ class Kubernetes:
             raise ApiError(404, "", "404 page not found")
         if found["plural"] not in self.installed:
             raise ApiError(404, "", "404 page not found")
+        if found["plural"] in self.forbidden:
+            told = f'{found["plural"]} is forbidden: User "caller" cannot {method.lower()} it'
+            raise ApiError(403, "Forbidden", told)
         key = (found["plural"], found["namespace"], found["name"] or "")
         with self.lock:
             if not found["name"]:
@@ -200,6 +209,8 @@ class Kubernetes:
 
     def _look(self, key: tuple[str, str, str]) -> Any:
         """An object after its controller has looked at it too; one that is being deleted is seen once more."""
+        if key[0] in self.views:
+            return self.views[key[0]](*key[1:])
         found = self.objects.get(key)
         if found is None:
             return None

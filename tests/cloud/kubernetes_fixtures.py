@@ -42,6 +42,7 @@ def _cluster(certificate) -> Iterator[Cluster]:
     api, containers, trainer = Kubernetes(), Containers(), Trainer()
     kserve = KServe(containers)
     api.controllers |= {"inferenceservices": kserve, "trainjobs": trainer}
+    api.views["deployments"] = kserve.deployment
     try:
         with api.serve(*certificate), Gateway(api, kserve).serve() as gateway:
             yield Cluster(api, kserve, gateway, trainer)

@@ -30,8 +30,12 @@ class Revision:
 
 @dataclass
 class Service:
-    """The revisions of a service, the newest last, and who has traffic: revision to percent."""
+    """The revisions of a service, the newest last, and who has traffic: revision to percent.
 
+    In Standard mode they are those of a Deployment, whose namespace and name are `deployment`.
+    """
+
+    deployment: tuple[str, str] = ("", "")
     revisions: list[Revision] = field(default_factory=list)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     traffic: dict[str, int] = field(default_factory=dict)
@@ -70,6 +74,25 @@ class KServe:
     def remove(self, found: dict[str, Any]) -> None:
         self.services.pop(found["metadata"]["uid"], None)
 
+    def deployment(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """The Deployment of a service in Standard mode: new pods beside the old ones until they are ready."""
+        service = next((each for each in self.services.values() if each.deployment == (namespace, name)), None)
+        if service is None:
+            return None
+        newest = service.revisions[-1]
+        available, replicas = (
+            int(bool(service.traffic)),
+            1 if newest.name in service.traffic else 1 + bool(service.traffic),
+        )
+        status = {"observedGeneration": len(service.revisions), "replicas": replicas, "updatedReplicas": 1}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"namespace": namespace, "name": name, "generation": len(service.revisions)},
+            "spec": {"replicas": 1},
+            "status": {**status, "availableReplicas": available},
+        }
+
     def advance(self, found: dict[str, Any]) -> None:
         service = self.services.setdefault(found["metadata"]["uid"], Service())
         self._revise(service, found)
@@ -80,9 +103,11 @@ class KServe:
         status["deploymentMode"] = mode
         if mode in ("Standard", "RawDeployment"):
             self._replace_deployment(service, found)
+            available = bool(service.traffic)
         else:
             self._divide(service, found)
-        _tell(found, newest)
+            available = newest.ready
+        _tell(found, newest, available)
         name = found["metadata"]["name"]
         for revision, percent in service.traffic.items():
             share = (name, uri_of(service.revision(revision).predictor), percent)
@@ -107,7 +132,9 @@ class KServe:
         revision.ready = healthy and not held and revision.looks > _LOOKS
 
     def _replace_deployment(self, service: Service, found: dict[str, Any]) -> None:
-        """Standard mode: the new pods take over as soon as they are ready."""
+        """Standard mode: new pods take over as soon as they are ready; the service stays ready with the old ones."""
+        metadata = found["metadata"]
+        service.deployment = (metadata["namespace"], f"{metadata['name']}-predictor")
         found["status"]["observedGeneration"] = len(service.revisions)
         if service.revisions[-1].ready:
             service.traffic = {service.revisions[-1].name: 100}
@@ -154,21 +181,23 @@ class KServe:
                 service.tags[host] = revision
 
 
-def _tell(found: dict[str, Any], newest: Revision) -> None:
-    """Writes whether the newest revision is ready."""
+def _tell(found: dict[str, Any], newest: Revision, available: bool) -> None:
+    """Writes whether a service is ready, and what became of its newest model."""
     status, metadata = found["status"], found["metadata"]
     condition = {"type": "PredictorReady", "status": "True"}
     model: dict[str, Any] = {"transitionStatus": "UpToDate"}
-    if newest.failure:
+    if newest.failure and not available:
         condition = {"type": "PredictorReady", "status": "False", "reason": "RevisionFailed", "message": newest.failure}
+    elif not available:
+        told = f'Configuration "{metadata["name"]}-predictor" is waiting for a Revision to become ready.'
+        condition = {"type": "PredictorReady", "status": "Unknown", "reason": "RevisionMissing", "message": told}
+    else:
+        status["url"] = f"http://{metadata['name']}.{metadata['namespace']}.{DOMAIN}"
+    if newest.failure:
         failure = {"reason": "ModelLoadFailed", "message": newest.failure, "exitCode": 1}
         model = {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": failure}
     elif not newest.ready:
-        told = f'Configuration "{metadata["name"]}-predictor" is waiting for a Revision to become ready.'
-        condition = {"type": "PredictorReady", "status": "Unknown", "reason": "RevisionMissing", "message": told}
         model = {"transitionStatus": "InProgress"}
-    else:
-        status["url"] = f"http://{metadata['name']}.{metadata['namespace']}.{DOMAIN}"
     status["conditions"] = [condition, {**condition, "type": "Ready"}]
     status["modelStatus"] = model
 

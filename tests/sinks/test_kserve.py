@@ -16,6 +16,7 @@ from tests.sinks.vertex_place import other
 
 pytest.importorskip("kubernetes")
 
+DEADLINE = "serving.knative.dev/progress-deadline"
 KILLED = 10_000
 """So many calls fail one after another: none succeeds any more."""
 CHANGES = ("POST inferenceservices", "PUT inferenceservices", "DELETE inferenceservices")
@@ -96,6 +97,46 @@ def test_standard_mode(cluster, bring):
     assert state(cluster)["tweets"][4] == {"pvc://models/new": 100}
     with pytest.raises(ArgumentError, match=r"canary_percent=10: give 0: tweets runs in mode Standard"):
         bring("old", canary_percent=10)
+
+
+def test_standard_mode_is_ready_with_old_pods_too(cluster, bring):
+    """They answer while the new ones are loaded: the step goes on until there are none."""
+    bring("old", deployment_mode="Standard")
+    before = state(cluster)
+
+    def full(found):
+        """A cluster without room for another pod of the service itself."""
+        change = cluster.kserve.held.add if found["metadata"]["name"] == "tweets" else cluster.kserve.held.discard
+        change("pvc://models/new")
+        cluster.kserve.advance(found)
+
+    cluster.api.controllers["inferenceservices"] = SimpleNamespace(
+        check=cluster.kserve.check, advance=full, remove=cluster.kserve.remove
+    )
+    try:
+        told = "tweets was not ready after 1 seconds: its Deployment has not replaced all pods; everything is as before"
+        with pytest.raises(EndpointError, match=told):
+            bring("new", deployment_mode="Standard", ready_seconds=1)
+    finally:
+        cluster.api.controllers["inferenceservices"] = cluster.kserve
+    assert state(cluster) == before
+    cluster.api.faults.clear()
+    cluster.api.forbidden.add("deployments")
+    with pytest.raises(EndpointError, match=r"deployments is forbidden.*needs get of deployments\.apps"):
+        bring("new", deployment_mode="Standard")
+    assert set(CHANGES).isdisjoint(cluster.api.faults.calls)
+
+
+def test_a_revision_may_take_as_long_as_is_waited(cluster, bring):
+    """Knative gives it ten minutes unless it is told otherwise; being told otherwise makes no other deployment."""
+
+    def given():
+        return cluster.api.objects["inferenceservices", "team", "tweets"]["metadata"]["annotations"][DEADLINE]
+
+    kill(cluster, lambda: bring("old"))
+    assert given() == "1800s"
+    assert bring("old", ready_seconds=1200.5).moved and given() == "1201s"
+    assert not bring("old", ready_seconds=60).moved and given() == "1201s"
 
 
 def test_an_endpoint_is_tested_on_its_own(cluster, bring):
