@@ -1,7 +1,9 @@
 """Recurring runs of Kubeflow Pipelines, known by their display names.
 
-A recurring run cannot be changed. To change one, the new one is created paused, then the old one is deleted, then the
-new one resumed: at no moment do two start runs, and a new one that Kubeflow refuses leaves the old one as it was.
+A recurring run cannot be changed. To change one, the new one is created paused, then the old one is paused, the new one
+resumed, and the old one deleted: at no moment do two start runs, and a new one that Kubeflow refuses leaves the old one
+as it was. The description of the new one tells whether the old one was active, so that wherever a change is broken off,
+the same change again finishes it: as long as both are there, it is not finished.
 """
 
 import hashlib
@@ -18,6 +20,7 @@ from hfpc.submit.kubeflow_client import RequestError, Server, named
 from hfpc.submit.schedule import Change, check_display_name
 
 _MOST_CONCURRENT_RUNS = 10  # what the API server takes
+_TAKES_OVER = "\ntakes over from the active "  # and the id of the old one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +96,8 @@ class RecurringRuns:
         trigger = _trigger(timing)
         description = mark(_digest(name, submission, timing, trigger))
         found = self._named(name)
-        same = [each for each in found if each.description == description]
-        old = [each for each in found if each.description != description]
+        same = [each for each in found if _says(each, description)]
+        old = [each for each in found if not _says(each, description)]
         if len(old) > 1 or len(same) > 1:
             raise self._several(name, found)
         if same and not old:
@@ -102,7 +105,7 @@ class RecurringRuns:
         body = {
             **job(submission, experiment(self._server, submission.experiment), *upload(self._server, submission)),
             "display_name": name,
-            "description": description,
+            "description": description + (f"{_TAKES_OVER}{old[0].recurring_run_id}" if _were_active(old) else ""),
             "trigger": trigger,
             "max_concurrency": str(timing.max_concurrent_runs),
             "no_catchup": True,
@@ -110,15 +113,14 @@ class RecurringRuns:
         }
         new, _ = self._server.once(
             f"creating schedule {name}",
-            lambda: next((each for each in self._named(name) if each.description == description), None),
+            lambda: next((each for each in self._named(name) if _says(each, description)), None),
             lambda: self._api.recurring_run_service_create_recurring_run(
                 recurring_run=body, _request_timeout=self._server.timeout
             ),
         )
         if old:
             self._take_over(name, old[0], new)
-        [now] = self._named(name)
-        return self._read(now), "updated" if old else "created"
+        return self._read(self._only(name)), "updated" if old else "created"
 
     def all(self) -> list[RecurringRun]:
         """All recurring runs of the namespace.
@@ -156,15 +158,23 @@ class RecurringRuns:
         self._delete(f"deleting schedule {name}", self._id(name))
 
     def _take_over(self, name: str, old: Any, new: Any) -> None:
-        """Deletes the old one, and resumes the new one if the old one was not paused."""
+        """Lets the new one start runs if the old one did, and deletes the old one."""
         what = f"replacing schedule {name}"
-        self._delete(what, old.recurring_run_id)
-        if _is_active(old):
-            enable = self._api.recurring_run_service_enable_recurring_run
+        if _is_active(old) or old.recurring_run_id in new.description.partition(_TAKES_OVER)[2]:
+            self._set(what, self._api.recurring_run_service_disable_recurring_run, old.recurring_run_id)
             try:
-                self._set(what, enable, new.recurring_run_id)
+                self._set(what, self._api.recurring_run_service_enable_recurring_run, new.recurring_run_id)
             except HfpcError as error:
-                raise HfpcError(f"{error}; it is changed but paused: hfpc schedule resume {name}") from error
+                raise HfpcError(f"{error}; no run starts until the schedule is created again") from error
+        self._delete(what, old.recurring_run_id)
+
+    def _only(self, name: str) -> Any:
+        found = self._named(name)
+        if len(found) > 1:
+            raise self._several(name, found)
+        if not found:
+            raise HfpcError(f"schedule {name} was deleted meanwhile: create it again")
+        return found[0]
 
     def _set(self, what: str, change: Any, number: str) -> None:
         self._server.retried(what, lambda: change(number, _request_timeout=self._server.timeout))
@@ -209,6 +219,15 @@ class RecurringRuns:
             max_concurrent_runs=int(found.max_concurrency or 1),
             page=f"{self._server.host}/#/recurringrun/details/{found.recurring_run_id}",
         )
+
+
+def _says(found: Any, description: str) -> bool:
+    """Whether this is what a recurring run was made of, whatever it takes over from."""
+    return str(found.description or "").partition(_TAKES_OVER)[0] == description
+
+
+def _were_active(old: list[Any]) -> bool:
+    return any(_is_active(each) for each in old)
 
 
 def _is_active(found: Any) -> bool:

@@ -122,15 +122,41 @@ def test_an_interrupted_change_is_finished_by_the_same_again(kubeflow):
     kubeflow.faults.plan(0, "error", times=99, method="DeleteRecurringRun")
     broken = create(cron="0 7 * * 1")
     assert broken.exit_code == 1 and "replacing schedule weekly: Kubeflow says 503" in broken.output
-    assert sorted(each["status"] for each in kubeflow.recurring_runs.values()) == ["DISABLED", "ENABLED"]
+    assert [each["status"] for each in kubeflow.recurring_runs.values()] == ["DISABLED", "ENABLED"]  # the new one
     assert "create it again if a change was interrupted" in schedule("pause", "weekly").output
     kubeflow.faults.clear()
     assert create(cron="0 7 * * 1").output.startswith("updated: weekly, 0 0 7 * * 1,")
     assert only(kubeflow)["status"] == "ENABLED"
     kubeflow.faults.plan(0, "error", times=99, method="EnableRecurringRun")
     paused = create(cron="0 8 * * 1")
-    assert paused.exit_code == 1 and "it is changed but paused: hfpc schedule resume weekly" in paused.output
-    assert only(kubeflow)["status"] == "DISABLED"
+    assert paused.exit_code == 1 and "no run starts until the schedule is created again" in paused.output
+    assert [each["status"] for each in kubeflow.recurring_runs.values()] == ["DISABLED", "DISABLED"]
+    kubeflow.faults.clear()
+    assert create(cron="0 8 * * 1").output.startswith("updated: weekly, 0 0 8 * * 1,")
+    assert only(kubeflow)["status"] == "ENABLED"
+    assert schedule("pause", "weekly").exit_code == 0
+    assert create(cron="0 8 * * 1").output.startswith("unchanged: weekly") and only(kubeflow)["status"] == "DISABLED"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paused", [False, True])
+def test_wherever_a_change_is_broken_off_the_same_again_finishes_it(kubeflow, paused):
+    assert create().exit_code == 0
+    assert not paused or schedule("pause", "weekly").exit_code == 0
+    start = snapshot(kubeflow)
+    kubeflow.faults.clear()
+    assert create(cron="0 7 * * 1").exit_code == 0
+    expected, calls = ("DISABLED" if paused else "ENABLED"), len(kubeflow.faults.calls)
+    for index in range(calls):
+        restore(kubeflow, start)
+        kubeflow.faults.clear()
+        kubeflow.faults.plan(index, "error", times=99)
+        assert create(cron="0 7 * * 1").exit_code == 1, index
+        assert [each["status"] for each in kubeflow.recurring_runs.values()].count("ENABLED") <= 1, index
+        kubeflow.faults.clear()
+        assert create(cron="0 7 * * 1").exit_code == 0, index
+        there = only(kubeflow)
+        assert (there["status"], there["trigger"]["cron_schedule"]["cron"]) == (expected, "0 0 7 * * 1"), index
 
 
 def test_a_name_that_is_not_there_is_told_with_those_that_are(kubeflow):
