@@ -11,6 +11,8 @@ Generated and committed: `components/*/component.yaml`, every README.md below `c
 """
 
 import argparse
+import ast
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +27,7 @@ from hfpc.submit import digests, readme
 from hfpc.submit.compile import TARGETS, compile_all, compile_component, compile_pipeline
 
 ROOT = Path(__file__).parent
+_DICTIONARY = re.compile(r"(?<=\[Default: )\{.+\}(?=\]$)", re.MULTILINE)
 
 
 def main() -> int:
@@ -79,7 +82,7 @@ def generate() -> dict[Path, str]:
         compiled = Path(scratch) / "compiled.yaml"
         for name, spec in _specs(components).items():
             compile_component(name, compiled)
-            texts[ROOT / "components" / name / "component.yaml"] = _with_default_images(compiled.read_text("utf-8"))
+            texts[ROOT / "components" / name / "component.yaml"] = _steady(compiled.read_text("utf-8"))
             texts[ROOT / "components" / name / "README.md"] = readme.component_readme(name, spec)
         for name, spec in _specs(pipelines).items():
             compile_pipeline(name, "vertex", compiled)
@@ -92,8 +95,12 @@ def generate() -> dict[Path, str]:
     return texts
 
 
-def _with_default_images(text: str) -> str:
-    """What is committed does not depend on `HFPC_IMAGE_REPOSITORY`; what is built does."""
+def _steady(text: str) -> str:
+    """What is committed does not depend on `HFPC_IMAGE_REPOSITORY`, as what is built does, nor on chance.
+
+    kfp writes the dictionaries of its comment in the order of a protobuf map, another one in each process.
+    """
+    text = _DICTIONARY.sub(lambda found: repr(dict(sorted(ast.literal_eval(found[0]).items()))), text)
     return text.replace(f"{images.REPOSITORY}/hfpc-", f"{images.DEFAULT_REPOSITORY}/hfpc-")
 
 
