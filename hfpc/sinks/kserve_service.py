@@ -11,7 +11,7 @@ from typing import Any
 from hfpc import images
 from hfpc.errors import ArgumentError
 from hfpc.redaction import MASK, redacted
-from hfpc.sinks.kubernetes_calls import MANAGED, Kind, check_labels, check_name, check_resources
+from hfpc.sinks.kubernetes_calls import GIVEN, MANAGED, Kind, check_labels, check_name, check_resources
 from hfpc.sinks.rare_settings import rare_settings
 
 INFERENCE_SERVICE = Kind("serving.kserve.io", "v1beta1", "inferenceservices", "InferenceService", "KServe")
@@ -170,6 +170,8 @@ def service(config: DeployKserveConfig, storage_uri: str, fingerprint: str) -> d
     annotations = {"serving.kserve.io/enable-tag-routing": "true"}
     if config.deployment_mode:
         annotations["serving.kserve.io/deploymentMode"] = config.deployment_mode
+    if config.labels:
+        annotations[GIVEN] = ",".join(sorted(config.labels))
     told = json.dumps([spec, annotations, dict(config.labels), fingerprint], sort_keys=True)
     labels = {
         **config.labels,

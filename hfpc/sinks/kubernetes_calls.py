@@ -23,6 +23,9 @@ MANAGED = {"app.kubernetes.io/managed-by": "hfpc"}
 OWN = "hfpc/"
 """What our labels and annotations begin with."""
 
+GIVEN = f"{OWN}labels"
+"""Annotation: names of the labels that a user gave, by which they are told from those that others have added since."""
+
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _LABEL_VALUE = re.compile("([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _LABEL_KEY = re.compile("([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -87,7 +90,7 @@ class Namespace:
     def put(self, kind: Kind, body: Mapping[str, Any]) -> Any:
         """Makes an object, or makes the one of that name what `body` says; the object as it is then.
 
-        What others, such as the controller, wrote into the object's metadata stays.
+        What others, such as the controller or a webhook, wrote into the object's metadata stays.
 
         Args:
             kind: Kind of the object.
@@ -149,13 +152,8 @@ class Namespace:
     def _replace(self, kind: Kind, found: Any, body: Mapping[str, Any]) -> Any:
         check_ours(kind, found)
         metadata = {key: value for key, value in found["metadata"].items() if key != "managedFields"}
-        others = {key: value for key, value in (metadata.get("annotations") or {}).items() if not key.startswith(OWN)}
-        annotations = {**others, **body["metadata"].get("annotations", {})}
-        changed = {
-            **found,
-            "metadata": {**metadata, **body["metadata"], "annotations": annotations},
-            "spec": body["spec"],
-        }
+        kept = {"labels": _labels(found, body), "annotations": _annotations(found, body)}
+        changed = {**found, "metadata": {**metadata, **body["metadata"], **kept}, "spec": body["spec"]}
         return self._call(
             self.api.replace_namespaced_custom_object,
             kind,
@@ -200,8 +198,10 @@ def namespace(name: str = "", patience: Patience | None = None) -> Namespace:
 def _own_namespace() -> str:
     if _NAMESPACE_FILE.is_file():
         return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-    from kubernetes import config
-
+    try:
+        from kubernetes import config
+    except ImportError as error:
+        raise MissingExtraError("kubernetes", "kubeflow", "Kubernetes") from error
     try:
         active = config.list_kube_config_contexts(_kubeconfig())[1]
     except config.ConfigException as error:
@@ -314,12 +314,25 @@ def check_ours(kind: Kind, found: Mapping[str, Any]) -> None:
 
 def _is_so(found: Any, body: Mapping[str, Any]) -> bool:
     """Whether an object is what `body` says, whatever a webhook has filled in beside it."""
-    metadata, wanted = found["metadata"], body["metadata"]
-    annotations = wanted.get("annotations", {})
-    given = metadata.get("annotations") or {}
-    kept = {key: value for key, value in given.items() if key in annotations or key.startswith(OWN)}
-    same = kept == annotations and (metadata.get("labels") or {}) == wanted.get("labels", {})
+    metadata = found["metadata"]
+    same = (metadata.get("annotations") or {}) == _annotations(found, body)
+    same = same and (metadata.get("labels") or {}) == _labels(found, body)
     return same and _canary(found["spec"]) == _canary(body["spec"]) and _holds(found["spec"], body["spec"])
+
+
+def _annotations(found: Any, body: Mapping[str, Any]) -> dict[str, str]:
+    """What an object's annotations shall be: those of `body`, and those of others."""
+    there = found["metadata"].get("annotations") or {}
+    others = {key: value for key, value in there.items() if not key.startswith(OWN)}
+    return {**others, **body["metadata"].get("annotations", {})}
+
+
+def _labels(found: Any, body: Mapping[str, Any]) -> dict[str, str]:
+    """The same for its labels; one that was given with what it was before goes with that."""
+    there, annotations = found["metadata"].get("labels") or {}, found["metadata"].get("annotations") or {}
+    given = annotations.get(GIVEN, "").split(",")
+    others = {key: value for key, value in there.items() if not key.startswith(OWN) and key not in given}
+    return {**others, **body["metadata"].get("labels", {})}
 
 
 def _canary(spec: Any) -> Any:

@@ -1,15 +1,18 @@
 """KServe over loopback: services are answered by this project's own server."""
 
 import itertools
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from hfpc import golden
-from hfpc.errors import ArgumentError, EndpointError, HfpcError
+from hfpc.errors import ArgumentError, EndpointError, HfpcError, MissingExtraError
 from hfpc.sinks.endpoint_test import TestEndpointConfig
 from hfpc.sinks.endpoint_test import test_endpoint as measured_at
 from hfpc.sinks.kserve import UndeployKserveConfig, deploy, extra_settings, predict, undeploy
+from hfpc.sinks.kserve_service import INFERENCE_SERVICE
+from hfpc.sinks.kubernetes_calls import namespace
 from tests.cloud.faults import KINDS
 from tests.sinks.kserve_place import QUICK, deployment, kill, state, told_by
 from tests.sinks.vertex_place import other
@@ -165,6 +168,28 @@ def test_what_others_made_is_left_alone(cluster, bring):
         with pytest.raises(EndpointError, match="was not made by this library"):
             step()
     assert cluster.api.objects == {("inferenceservices", "team", "tweets"): theirs}
+
+
+def test_labels_of_others_stay(cluster, bring):
+    bring("old", labels={"team": "search"})
+    labels = cluster.api.objects["inferenceservices", "team", "tweets"]["metadata"]["labels"]
+    assert labels["team"] == "search"
+    labels["cost-centre"] = "7"
+    bring("new")
+    space = namespace("team", QUICK)
+    found = space.get(INFERENCE_SERVICE, "tweets")
+    labels = found["metadata"]["labels"]
+    assert labels.pop("cost-centre") == "7" and "team" not in labels
+    cluster.api.faults.clear()
+    metadata = {key: found["metadata"][key] for key in ("name", "labels", "annotations")}
+    assert space.put(INFERENCE_SERVICE, {"metadata": metadata, "spec": found["spec"]})
+    assert cluster.api.faults.calls == ["GET inferenceservices"]  # it is so already
+
+
+def test_without_the_extra(cluster, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(MissingExtraError, match=r"kubernetes.*hf-pipeline-components\[kubeflow\]"):
+        namespace()
 
 
 def test_a_container_that_does_not_start(cluster, bring):
