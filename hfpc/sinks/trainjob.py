@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ class TrainJobConfig:
         node_selector: Labels of the nodes that may train.
         environment: Environment variables of the container; no secrets.
         restarts: How often a job is made again that failed for another reason than a mistake in its settings or data,
-            such as the loss of a spot machine. Needs a `checkpoint_uri`, from which it goes on.
+            such as the loss of a spot machine. Needs a `checkpoint_uri`, from which it goes on. Before a job fails,
+            the cluster starts lost pods again in the same job, as often as the runtime's `backoffLimit` says.
         total_seconds: How long the training may take, restarts included.
 
     Raises:
@@ -255,16 +257,16 @@ def _run(space: Namespace, body: dict[str, Any], out: str, config: TrainJobConfi
         rest = round(config.total_seconds - (time.monotonic() - start), 3)
         _make(space, body, out, rest)
         try:
-            failed = _wait(space, name, rest)
+            failed = _wait(space, name, rest, out)
         except (_OverdueError, KeyboardInterrupt):
             _give_up(space, name)
             raise
         if not failed:
             return
-        reason = _reason(out)
+        told, is_reason = _told_by_nodes(out)
         space.remove(TRAIN_JOB, name)
-        if reason or not left or failed.startswith("DeadlineExceeded"):
-            raise HfpcError(f"{name} failed: {reason or failed}")
+        if is_reason or not left or failed.startswith("DeadlineExceeded"):
+            raise HfpcError(f"{name} failed: {told or failed}")
         print(f"{name} failed ({failed}): it goes on from its checkpoint, {left} restarts left", flush=True)
 
 
@@ -295,8 +297,12 @@ def _give_up(space: Namespace, name: str) -> None:
         print(told, flush=True)
 
 
-def _wait(space: Namespace, name: str, seconds: float) -> str:
-    """Waits until a job ends; "" for success, else what the cluster says. Looks may fail for minutes."""
+def _wait(space: Namespace, name: str, seconds: float, out: str) -> str:
+    """Waits until a job ends; "" for success, else what the cluster says. Looks may fail for minutes.
+
+    A job whose nodes have told a reason has failed too: the cluster would start their pods again and again, up to the
+    `backoffLimit` of the runtime (6 where it says none), and each would end with the same.
+    """
     reporter = Reporter(f"seconds of {name}")
     found: dict[str, Any] = {}
     seen = 0.0
@@ -316,6 +322,9 @@ def _wait(space: Namespace, name: str, seconds: float) -> str:
             return ""
         if failed := _condition(found, "Failed"):
             return " ".join(f"{failed.get('reason', '')}: {failed.get('message', '')}".split())[:500]
+        with suppress(HfpcError):  # of the store, which the next look may reach
+            if _told_by_nodes(out)[1]:
+                return "a node told why"
         reporter.update(round(waited), _told(found))
     raise _OverdueError(f"{name} did not end within {seconds:g} seconds: {_told(found)}")
 
@@ -356,12 +365,18 @@ def _forget_failures(out: str) -> None:
         store.rm_file(path)
 
 
-def _reason(out: str) -> str:
-    """Why the nodes could not train, in one line; "" where none told a reason."""
-    texts = [store.cat_file(path).decode(errors="replace") for store, path in _failures(out)]
-    # What a node says that only lost another is no reason.
-    texts.sort(key=lambda text: "lost another process" in text or "did not meet" in text)
-    return "" if not texts or "lost another process" in texts[0] else " ".join(texts[0].split())[:1000]
+def _told_by_nodes(out: str) -> tuple[str, bool]:
+    """What a node said of its failure, in one line, "" where none did; and whether it is a reason, not a loss.
+
+    A node that only lost another, or did not meet it, may go on when it is started again.
+    """
+    texts = [" ".join(store.cat_file(path).decode(errors="replace").split()) for store, path in _failures(out)]
+    texts.sort(key=_is_loss)
+    return (texts[0][:1000], not _is_loss(texts[0])) if texts else ("", False)
+
+
+def _is_loss(text: str) -> bool:
+    return "lost another process" in text or "did not meet" in text
 
 
 def _failures(out: str) -> list[tuple[Any, str]]:

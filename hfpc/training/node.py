@@ -3,7 +3,8 @@
 `python -m hfpc.training.node TOKENIZED OUT SETTINGS PROCESSES`: URIs of the tokenized data set and of where the outputs
 go, the settings of `FinetuneConfig` as JSON, and how many processes must train together; `--check SETTINGS` only looks
 whether the settings can be used. Node 0 writes the outputs:
-`model`, `curves.html`, `tensorboard`. A node that cannot train leaves its reason beside them, in `failures`.
+`model`, `curves.html`, `tensorboard`. A node that cannot train leaves its reason beside them, in `failures`, and takes
+it away when it is started again.
 """
 
 import json
@@ -34,10 +35,11 @@ def train(tokenized: str, out: str, settings: str, processes: int) -> None:
     rank = 0
     try:
         rank = read_cluster(os.environ).rank
+        _remove(_failure(out, rank))
         with tempfile.TemporaryDirectory(prefix="hfpc-node-") as scratch:
             _train(Path(scratch), tokenized, out, _config(settings), processes, rank)
     except HfpcError as error:
-        _write(f"{out}/failures/node-{rank}.txt", str(error))
+        _write(_failure(out, rank), str(error))
         raise
 
 
@@ -63,6 +65,18 @@ def _train(scratch: Path, tokenized: str, out: str, config: FinetuneConfig, proc
     if (made / "tensorboard").is_dir():
         storage.upload(made / "tensorboard", f"{out}/tensorboard", "output_uri")
     storage.upload(made / "model", f"{out}/model", "output_uri")  # the last: who waits looks for its hfpc.json
+
+
+def _failure(out: str, rank: int) -> str:
+    return f"{out}/failures/node-{rank}.txt"
+
+
+def _remove(uri: str) -> None:
+    """Removes a file if it is there: what a node said before it was started again no longer holds."""
+    with storage.reaching(uri, "output_uri"):
+        store, path = storage.filesystem(uri, "output_uri")
+        if store.exists(path):
+            store.rm_file(path)
 
 
 def _write(uri: str, text: str) -> None:

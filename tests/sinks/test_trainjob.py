@@ -12,8 +12,10 @@ from hfpc import progress, storage
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.trainjob import TrainJobConfig, train, train_job
+from hfpc.training import node
 from tests.cloud import kubernetes_schema
 from tests.cloud.faults import KINDS
+from tests.cloud.kubernetes_trainer import BACKOFF_LIMIT
 from tests.sinks.kserve_place import told_by
 
 pytest.importorskip("kubernetes")
@@ -48,23 +50,34 @@ def done(cluster, model):
     return ended
 
 
-def first_steps(folder) -> list[int]:
-    """The step that node 0 of each job told of first, in the order of the jobs."""
+def write(uri: str, text: str) -> None:
+    store, path = storage.filesystem(uri)
+    store.pipe_file(path, text.encode())
+
+
+def steps_of_node_0(folder) -> list[list[int]]:
+    """The steps that node 0 of each job told of, in the order of the jobs."""
     logs = sorted(folder.glob("*-0/log.txt"), key=lambda file: file.parent.stat().st_mtime)
-    lines = [[progress.parse(line) for line in log.read_text().splitlines()] for log in logs]
-    return [next(each.done for each in told if each and each.what == "training") for told in lines]
+    lines = [[progress.parse(line) for line in log.read_text(errors="replace").splitlines()] for log in logs]
+    return [[each.done for each in told if each and each.what == "training"] for told in lines]
 
 
 @pytest.mark.slow
-def test_two_nodes_train_together_and_go_on_after_they_were_lost(cluster, data, google_cloud):
-    settings = {**SETTINGS, "epochs": 3.0, "checkpoint_uri": "gs://training/checkpoints"}
+@pytest.mark.parametrize("backoff_limit", [0, BACKOFF_LIMIT], ids=["in_a_new_job", "in_place"])
+def test_two_nodes_train_together_and_go_on_after_they_were_lost(cluster, data, google_cloud, backoff_limit):
+    checkpoints = f"gs://training/checkpoints-{backoff_limit}"
+    settings = {**SETTINGS, "epochs": 3.0, "checkpoint_uri": checkpoints}
+    place = job(nodes=2, restarts=0 if backoff_limit else 1)
     trainer = cluster.trainer
     advance, killed = trainer.advance, []
+    trainer.backoff_limit, trainer.started = backoff_limit, 0
+    before = set(trainer.folder.iterdir())
 
     def lose_once(found):
         """Takes both nodes away once there is a checkpoint."""
         if not killed and any(
-            "checkpoint-" in name and name.endswith(".json") for name in google_cloud.objects("training")
+            name.startswith(checkpoints.removeprefix("gs://training/")) and name.endswith(".json")
+            for name in google_cloud.objects("training")
         ):
             killed.append(True)
             trainer.kill()
@@ -72,26 +85,69 @@ def test_two_nodes_train_together_and_go_on_after_they_were_lost(cluster, data, 
 
     trainer.advance = lose_once
     try:
-        trained = train(data, settings, job(nodes=2, restarts=1), WAITING)
+        trained = train(data, settings, place, WAITING)
     except HfpcError as error:
         raise AssertionError(f"{error}\n{trainer.logs()}") from error
     finally:
-        trainer.advance = advance
+        trainer.advance, trainer.backoff_limit = advance, BACKOFF_LIMIT
     assert killed and trainer.started == 4
     assert trained.record.model is not None and trained.record.model.metrics
     assert f"{trained.uri.removeprefix('gs://training/')}/model.safetensors" in google_cloud.objects("training")
-    first, second = first_steps(trainer.folder)
-    assert first == 1 < second, trainer.logs()
-    again = train(data, settings, job(nodes=2, restarts=1), WAITING)
-    assert again == trained and trainer.started == 4
+    assert len(set(trainer.folder.iterdir()) - before) == (2 if backoff_limit else 4), "homes of nodes, two a job"
+    told = [step for steps in steps_of_node_0(trainer.folder)[-1 if backoff_limit else -2 :] for step in steps]
+    assert told[0] == 1 and told.count(1) == 1, trainer.logs()
+    assert train(data, settings, place, WAITING) == trained and trainer.started == 4
 
 
 @pytest.mark.slow
 def test_why_nodes_could_not_train_is_told_in_one_line(cluster, google_cloud):
     google_cloud.make_bucket("training")
+    cluster.trainer.started = 0
     with pytest.raises(HfpcError, match=r"tweets-\w+ failed: tokenized='gs://training/nothing'.*nothing at this"):
         train("gs://training/nothing", SETTINGS, job(), WAITING)
     assert cluster.api.objects == {}
+    assert cluster.trainer.started <= 2, "the cluster starts nodes again in place, which are stopped then"
+
+
+@pytest.mark.parametrize(
+    ("told", "makes"),
+    [
+        ("node 1 did not meet all 2 nodes at tweets-0:29500 (timed out)", 2),
+        ("rank 0 lost another process (Connection reset)", 2),
+        ("rank 0 failed: dtype='int3'", 1),
+    ],
+)
+def test_only_a_reason_ends_the_restarts(cluster, data, told, makes):
+    made = []
+
+    def finish(arguments):
+        made.append(arguments[1])
+        write(f"{arguments[1]}/failures/node-1.txt", told)
+        return "jobset failed"
+
+    cluster.trainer.finish = finish
+    settings = {**SETTINGS, "checkpoint_uri": "gs://training/checkpoints", "seed": makes}
+    with pytest.raises(HfpcError) as caught:
+        train(data, settings, job(nodes=2, restarts=1), QUICK)
+    assert str(caught.value).endswith(f"failed: {told}") and len(made) == makes
+    assert cluster.api.objects == {}
+
+
+def test_a_job_whose_node_has_told_its_reason_is_not_waited_for(cluster, data):
+    """The cluster would start its pods again, and again."""
+    looks = []
+
+    def advance(found):
+        looks.append(True)
+        write(f"{found['spec']['trainer']['args'][1]}/failures/node-0.txt", "rank 0 failed: no such column")
+
+    usual, cluster.trainer.advance = cluster.trainer.advance, advance
+    try:
+        with pytest.raises(HfpcError, match="failed: rank 0 failed: no such column"):
+            train(data, {**SETTINGS, "seed": 104}, job(), QUICK)
+    finally:
+        cluster.trainer.advance = usual
+    assert looks and cluster.api.objects == {}
 
 
 def test_what_is_made(cluster, data, done):
@@ -248,3 +304,12 @@ def test_every_call_may_fail(cluster, data, done, google_cloud):
         assert [json.loads(each[2])["seed"] for each in done].count(number) == 1, where  # trained once
     print(f"{faults.injected - injected} faults in {len(calls)} calls of a training, {failed} steps failed")
     assert failed
+
+
+def test_a_node_that_is_started_again_takes_away_what_it_said(tmp_path):
+    for rank in (0, 1):
+        (tmp_path / "failures").mkdir(exist_ok=True)
+        (tmp_path / "failures" / f"node-{rank}.txt").write_text("rank 0 lost another process")
+    with pytest.raises(json.JSONDecodeError):  # no failure that it tells of: it stands for the loss of the machine
+        node.train("gs://training/tokenized", str(tmp_path), "not JSON", 1)
+    assert [each.name for each in (tmp_path / "failures").iterdir()] == ["node-1.txt"]
