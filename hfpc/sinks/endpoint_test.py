@@ -32,9 +32,10 @@ def test_endpoint(
 
     Args:
         config: What is asked of it.
-        endpoint: Metadata of an artifact from `deploy_local`, `deploy_vertex_endpoint` or `deploy_sagemaker_endpoint`.
-        patience: How long an endpoint of SageMaker is waited for; None means at most half an hour for an answer of
-            an asynchronous one.
+        endpoint: Metadata of an artifact from `deploy_local`, `deploy_vertex_endpoint`, `deploy_sagemaker_endpoint` or
+            `deploy_kserve`.
+        patience: How long SageMaker and KServe are waited for; None takes the defaults, and means at most half an hour
+            for an answer of an asynchronous endpoint of SageMaker.
 
     Raises:
         ArgumentError: It is no such endpoint, it cannot be rolled back and this was asked for, or its task has no
@@ -47,7 +48,7 @@ def test_endpoint(
     if endpoint.get("platform") == VERTEX:
         return _test_on_vertex(config, endpoint)
     if endpoint.get("platform") == kserve.PLATFORM:
-        return _test_on_kserve(config, endpoint)
+        return _test_on_kserve(config, endpoint, patience)
     return on_this_machine.test_endpoint(config, endpoint)
 
 
@@ -115,17 +116,25 @@ def _check_serves(place: Region, endpoint: SagemakerEndpoint) -> None:
         raise EndpointError(f"endpoint {endpoint.name} {told}: it was deployed again since")
 
 
-def _test_on_kserve(config: TestEndpointConfig, endpoint: Mapping[str, Any]) -> EndpointTest:
+def _test_on_kserve(config: TestEndpointConfig, endpoint: Mapping[str, Any], patience: Patience | None) -> EndpointTest:
     if config.roll_back:
         fix = "deploy_kserve tests before it moves the traffic: leave it"
         raise ArgumentError("roll_back", True, fix)
+    wanted = ("name", "namespace", "url", "runtime", "artifact_uri", "deployment")
+    missing = [key for key in (*wanted, "ingress") if key not in endpoint or (key in wanted and not endpoint[key])]
+    if missing:
+        fix = f"give an endpoint from deploy_kserve; this one has no {', '.join(missing)} in its metadata"
+        raise ArgumentError("endpoint", dict(endpoint), fix)
     _, expected = kserve_predict.read_model(endpoint["artifact_uri"])
     if expected is None:
         raise ArgumentError("endpoint", endpoint["name"], "give one whose model has golden requests")
     numbers = endpoint["runtime"] == "huggingface"
 
     def ask(inputs: list[Any]) -> list[Any]:
-        responses = kserve.predict(endpoint, inputs)
+        responses = kserve.predict(endpoint, inputs, patience=patience)
         return kserve_predict.labelled(responses, expected) if numbers else responses
 
-    return on_this_machine.measure(config, ask, expected.task, expected.requests, endpoint["url"])
+    kserve.check_serves(endpoint, patience)
+    result = on_this_machine.measure(config, ask, expected.task, expected.requests, endpoint["url"])
+    kserve.check_serves(endpoint, patience)  # an answer does not say which deployment gave it
+    return result

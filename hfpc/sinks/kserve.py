@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hfpc.errors import ArgumentError
-from hfpc.sinks import kserve_predict, kserve_rollout
+from hfpc.errors import ArgumentError, EndpointError
+from hfpc.sinks import kserve_predict, kserve_rollout, kserve_status
 from hfpc.sinks.kserve_service import (
     DEPLOYMENT,
     INFERENCE_SERVICE,
@@ -21,6 +21,7 @@ __all__ = [
     "DeployKserveConfig",
     "KserveEndpoint",
     "UndeployKserveConfig",
+    "check_serves",
     "deploy",
     "extra_settings",
     "location",
@@ -149,6 +150,26 @@ def predict(
     """
     url, name, ingress = (str(endpoint[key]) for key in ("url", "name", "ingress"))
     return kserve_predict.ask(url, name, inputs, parameters, ingress=ingress, patience=patience)
+
+
+def check_serves(endpoint: Mapping[str, Any], patience: Patience | None = None) -> None:
+    """Raises EndpointError unless a service still serves what it was deployed with, and that alone.
+
+    Args:
+        endpoint: Metadata of an endpoint from `deploy`.
+        patience: How long is waited; None takes the defaults.
+
+    Raises:
+        EndpointError: It is gone, or was deployed again since.
+        HfpcError: The cluster refused or did not answer.
+    """
+    name, space = str(endpoint["name"]), namespace(str(endpoint["namespace"]), patience)
+    with reaching(f"testing {name}", INFERENCE_SERVICE):
+        found = space.get(INFERENCE_SERVICE, name)
+    if found is None:
+        raise EndpointError(f"{name} is gone: it was undeployed since")
+    if kserve_status.deployment_of(found) != endpoint["deployment"] or not kserve_status.is_tested(found):
+        raise EndpointError(f"{name} serves another deployment, or is on its way to one: it was deployed again since")
 
 
 def undeploy(config: UndeployKserveConfig, patience: Patience | None = None) -> bool:

@@ -4,6 +4,7 @@ The registry is asked over its REST interface: its own client `model-registry` r
 version that a lost answer, or a step killed between them, left half made.
 """
 
+import math
 import os
 import re
 import tempfile
@@ -27,6 +28,7 @@ PLATFORM = "kubeflow"
 TOKEN_FILE_VARIABLE = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 the name of a variable
 """File with a token, as Kubeflow mounts it into the pods of pipelines; the registry's own client reads it too."""
 _BASES = ("/api/model_registry/v1", "/api/model_registry/v1alpha3")
+_ARTIFACT = {"artifactType": "model-artifact"}
 _PASSING = (429, 500, 502, 503, 504)
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._ -]{0,99}")
 
@@ -119,7 +121,8 @@ def register(
 ) -> KubeflowModel:
     """Registers a model as a version of the model of that name, which is made if there is none.
 
-    Registering the same model twice gives the same version; what a step left half made is completed.
+    Registering the same model twice gives the same version, with the files where they were registered last; what a step
+    left half made is completed.
 
     Args:
         model: Path or URI of a model folder.
@@ -163,7 +166,7 @@ def register(
             (
                 f"/model_versions/{made['id']}/artifacts",
                 {
-                    "artifactType": "model-artifact",
+                    **_ARTIFACT,
                     "name": config.name,
                     "uri": uri,
                     "modelFormatName": "huggingface",
@@ -171,6 +174,8 @@ def register(
                 },
             ),
         )
+        if artifact["uri"] != uri:
+            artifact = registry.change(f"/model_artifacts/{artifact['id']}", {**_ARTIFACT, "uri": uri})
     return KubeflowModel(
         name=config.name,
         version=version,
@@ -223,6 +228,13 @@ class _Registry:
             if made is not None:
                 return made
         raise HfpcError(f"the model registry at {self._url} does not show what it was told to make: try again")
+
+    def change(self, path: str, content: dict[str, Any]) -> Any:
+        """What there is, after giving it these values."""
+        changed = self._ask("PATCH", self._base + path, json=content)
+        if changed is None:
+            raise HfpcError(f"the model registry at {self._url} has no {path} any more: it was deleted meanwhile")
+        return changed
 
     def _known_base(self) -> str:
         for base in _BASES:
@@ -298,7 +310,8 @@ def _metrics(predictions: Path | None, fingerprint: str) -> dict[str, float]:
     if record.model != fingerprint:
         fix = "give the predictions that evaluate made with this very model"
         raise ArgumentError("predictions", str(predictions), fix)
-    return {name: float(value) for name, value in record.metrics.items()}
+    # JSON has no number for what is not finite.
+    return {name: float(value) for name, value in record.metrics.items() if math.isfinite(value)}
 
 
 def _record(model: str) -> Manifest:

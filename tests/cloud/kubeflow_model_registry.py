@@ -71,6 +71,8 @@ class ModelRegistry:
             return self._make(parts[0], body, "")
         if method == "POST" and len(parts) == 3 and (parts[0], parts[2]) == ("model_versions", "artifacts"):
             return self._make("artifacts", body, parts[1])
+        if method == "PATCH" and len(parts) == 2 and parts[0] == "model_artifacts":
+            return self._change(parts[1], body)
         self.unknown_requests.append(f"{method} {path}")
         return 404, {"code": "404", "message": "page not found"}
 
@@ -83,6 +85,15 @@ class ModelRegistry:
             if each["name"] == query.get("name") and inside:
                 return 200, each
         return 404, {"code": "404", "message": f"no {kind} found"}
+
+    def _change(self, key: str, body: Any) -> tuple[int, Any]:
+        for each in self.objects["artifacts"]:
+            if each["id"] == key:
+                if problem := _problem("artifacts", {**body, "name": each["name"]}):
+                    return 400, {"code": "400", "message": problem}
+                each.update(body)
+                return 200, each
+        return 404, {"code": "404", "message": "no such artifact"}
 
     def _make(self, kind: str, body: Any, parent: str) -> tuple[int, Any]:
         problem = _problem(kind, body)
@@ -137,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         return self._send(code, {key: each for key, each in content.items() if key != "_parent"})
 
-    do_POST = do_GET
+    do_POST = do_PATCH = do_GET
 
     def log_message(self, *arguments: Any) -> None:
         pass

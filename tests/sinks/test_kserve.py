@@ -149,6 +149,16 @@ def test_an_endpoint_is_tested_on_its_own(cluster, bring):
         measured_at(TestEndpointConfig(requests=5, max_latency_ms=0.001), deployed.metadata)
     with pytest.raises(ArgumentError, match="roll_back=True"):
         measured_at(TestEndpointConfig(roll_back=True), deployed.metadata)
+    for key in deployed.metadata.keys() - {"storage_uri", "fingerprint", "previous", "moved", "platform"}:
+        less = {name: value for name, value in deployed.metadata.items() if name != key}
+        with pytest.raises(ArgumentError, match=f"from deploy_kserve; this one has no {key}"):
+            measured_at(TestEndpointConfig(requests=5), less)
+    assert measured_at(TestEndpointConfig(requests=5), bring("new").metadata).metrics["requests"] == 5
+    with pytest.raises(EndpointError, match="it was deployed again since"):
+        measured_at(TestEndpointConfig(requests=5), deployed.metadata)
+    undeploy(UndeployKserveConfig(name="tweets"), QUICK)
+    with pytest.raises(EndpointError, match="it was undeployed since"):
+        measured_at(TestEndpointConfig(requests=5), deployed.metadata)
 
 
 def test_kserves_own_runtime(cluster, bring, folders):

@@ -53,6 +53,23 @@ def test_a_model_is_registered_once(registry, uri, model, predictions):
     assert registry.unknown_requests == []
 
 
+def test_a_model_whose_files_lie_elsewhere_now(registry, google_cloud, uri, model):
+    first = register(uri, None, config(registry), QUICK)
+    elsewhere = google_cloud.upload(model, "gs://registry/again")
+    second = register(elsewhere, None, config(registry), QUICK)
+    assert (second.uri, second.artifact_id) == (elsewhere, first.artifact_id) and elsewhere != uri
+    assert [each["uri"] for each in registry.objects["artifacts"]] == [elsewhere]
+    assert registry.unknown_requests == []
+
+
+def test_a_metric_that_is_no_number_is_left_out(registry, uri, model, tmp_path):
+    fingerprint = local_registry.fingerprint(model)
+    told = save_predictions(tmp_path / "told", fingerprint, accuracy=0.5, f1=float("nan"))
+    register(uri, told, config(registry), QUICK)
+    properties = registry.objects["model_versions"][0]["customProperties"]
+    assert properties["accuracy"]["double_value"] == 0.5 and "f1" not in properties
+
+
 def test_an_older_registry(registry, uri):
     registry.base = "/api/model_registry/v1alpha3"
     assert register(uri, None, config(registry), QUICK).uri == uri
