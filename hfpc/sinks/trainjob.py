@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,17 @@ TRAIN_JOB = Kind("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob", "K
 JOB = "hfpc/job"
 """Label: what the job trains, so that a step finds what it made before."""
 
-_SPOT = {"key": "cloud.google.com/gke-spot", "operator": "Equal", "value": "true", "effect": "NoSchedule"}
+_SPOT = (
+    "cloud.google.com/gke-spot",
+    "eks.amazonaws.com/capacityType",
+    "karpenter.sh/capacity-type",
+    "kubernetes.azure.com/scalesetpriority",
+)
+_TOLERATION = {"key", "operator", "value", "effect"}
+_SECRET = re.compile("[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[-._a-zA-Z0-9]{1,253}")
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
+_LONGEST_CHECK = 600.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +69,13 @@ class TrainJobConfig:
         image: Training image; "" takes this package's own, for GPUs where `resources` has some.
         service_account: Service account of the pods; "" for the namespace's own.
         node_selector: Labels of the nodes that may train.
+        tolerations: Taints that the pods put up with: key, operator, value and effect as Kubernetes has them; those of
+            spot machines are added where `node_selector` asks for such.
         environment: Environment variables of the container; no secrets.
+        secrets: Environment variable to `SECRET/KEY`, the name of a Kubernetes secret and of its key. A secret that is
+            not there leaves the variable out.
+        shared_memory: Size of `/dev/shm`, a part of the container's memory; "" leaves it to the runtime. Where that
+            says nothing it is 64 MB, too little for NCCL and for loaders with workers.
         restarts: How often a job is made again that failed for another reason than a mistake in its settings or data,
             such as the loss of a spot machine. Needs a `checkpoint_uri`, from which it goes on. Before a job fails,
             the cluster starts lost pods again in the same job, as often as the runtime's `backoffLimit` says.
@@ -79,7 +95,18 @@ class TrainJobConfig:
     image: str = ""
     service_account: str = ""
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[Mapping[str, str]] = (
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    )
     environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "HF_TOKEN": "huggingface/HF_TOKEN",
+            "AWS_ACCESS_KEY_ID": "aws/AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY": "aws/AWS_SECRET_ACCESS_KEY",
+        }
+    )
+    shared_memory: str = "8Gi"
     restarts: int = 0
     total_seconds: float = 7 * 24 * 3600.0
 
@@ -97,9 +124,20 @@ class TrainJobConfig:
         check_resources(self.resources)
         check_labels(self.node_selector, "node_selector")
         for variable, value in self.environment.items():
+            if not _VARIABLE.fullmatch(variable):
+                raise ArgumentError("environment", {variable: MASK}, "begin with a letter; use letters, digits and _")
             if not isinstance(value, str) or redacted("secret", variable) == MASK:
-                fix = "give text, and no secret: whoever may see the job could read it"
+                fix = "give text, and no secret (see `secrets`): whoever may see the job could read it"
                 raise ArgumentError("environment", {variable: MASK}, fix)
+        for variable, where in self.secrets.items():
+            if not _VARIABLE.fullmatch(variable) or not _SECRET.fullmatch(str(where)):
+                # Somebody may have written the secret itself.
+                raise ArgumentError("secrets", variable, "give VARIABLE: SECRET/KEY, names of a secret and of its key")
+        for each in self.tolerations:
+            if not isinstance(each, Mapping) or not set(each) <= _TOLERATION:
+                raise ArgumentError("tolerations", each, f"give {', '.join(sorted(_TOLERATION))}")
+        if self.shared_memory:
+            check_resources({"memory": self.shared_memory})
         if not self.total_seconds > 0:
             raise ArgumentError("total_seconds", self.total_seconds, "give seconds above 0")
 
@@ -202,17 +240,16 @@ def train_job(
 ) -> dict[str, Any]:
     """The TrainJob of a fine-tuning."""
     processes = config.nodes * config.processes_per_node
-    device = "gpu" if any(each.endswith("/gpu") for each in config.resources) else "cpu"
     trainer: dict[str, Any] = {
-        "image": config.image or images.for_device(images.CPU, device),
+        "image": _image(config),
         "command": ["python", "-m", "hfpc.training.node"],
         "args": [tokenized, out, json.dumps(dict(settings), sort_keys=True), str(processes)],
         "numNodes": config.nodes,
         "numProcPerNode": config.processes_per_node,
         "resourcesPerNode": {"requests": dict(config.resources), "limits": dict(config.resources)},
     }
-    if config.environment:
-        trainer["env"] = [{"name": each, "value": value} for each, value in sorted(config.environment.items())]
+    if variables := _variables(config):
+        trainer["env"] = variables
     spec: dict[str, Any] = {"runtimeRef": {"name": config.runtime}, "trainer": trainer}
     if pod := _pod(config):
         job = {"name": "node", "template": {"spec": {"template": {"spec": pod}}}}
@@ -221,14 +258,39 @@ def train_job(
     return {"metadata": {"name": name, "labels": {**MANAGED, JOB: key}, "annotations": {}}, "spec": spec}
 
 
+def _image(config: TrainJobConfig) -> str:
+    device = "gpu" if any(each.endswith("/gpu") for each in config.resources) else "cpu"
+    return config.image or images.for_device(images.CPU, device)
+
+
+def _variables(config: TrainJobConfig) -> list[dict[str, Any]]:
+    """The environment; in it secrets are named only."""
+    given: dict[str, dict[str, Any]] = {}
+    for variable, where in config.secrets.items():
+        secret, _, key = where.partition("/")
+        given[variable] = {"valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}
+    given |= {variable: {"value": value} for variable, value in config.environment.items()}
+    return [{"name": variable, **content} for variable, content in sorted(given.items())]
+
+
 def _pod(config: TrainJobConfig) -> dict[str, Any]:
     pod: dict[str, Any] = {}
     if config.service_account:
         pod["serviceAccountName"] = config.service_account
     if config.node_selector:
         pod["nodeSelector"] = dict(config.node_selector)
-        if config.node_selector.get(_SPOT["key"]) == "true":
-            pod["tolerations"] = [_SPOT]
+    spot = [
+        {"key": key, "operator": "Equal", "value": config.node_selector[key], "effect": "NoSchedule"}
+        for key in _SPOT
+        if key in config.node_selector
+    ]
+    if tolerations := [*map(dict, config.tolerations), *spot]:
+        pod["tolerations"] = tolerations
+    if config.shared_memory:
+        memory = {"medium": "Memory", "sizeLimit": config.shared_memory}
+        pod["volumes"] = [{"name": "shared-memory", "emptyDir": memory}]
+        mounts = [{"name": "shared-memory", "mountPath": _SHARED_MEMORY}]
+        pod["containers"] = [{"name": "node", "volumeMounts": mounts}]
     return pod
 
 
@@ -238,14 +300,22 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     It is training's own code that says so, in a process of its own, as a sink knows no training.
     """
     command = [sys.executable, "-m", "hfpc.training.node", "--check", json.dumps(dict(settings))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 no shell
+    try:
+        done = subprocess.run(  # noqa: S603 no shell
+            command, capture_output=True, text=True, check=False, timeout=_LONGEST_CHECK
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HfpcError(
+            f"the settings were not checked within {_LONGEST_CHECK:g} seconds: run the step again"
+        ) from error
     if done.returncode:
         raise HfpcError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the settings cannot be used")
 
 
 def _key(tokenized: str, settings: Mapping[str, Any], config: TrainJobConfig) -> str:
     """What tells a training from others: its data, its settings, and all that runs it."""
-    place = [config.nodes, config.processes_per_node, config.image or images.CPU, sorted(config.environment.items())]
+    apart = {"name": None, "output_uri": None, "restarts": None, "total_seconds": None}  # say nothing of the training
+    place = {**asdict(config), "image": _image(config), **apart}
     text = json.dumps([tokenized, dict(settings), place], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
@@ -275,12 +345,17 @@ class _OverdueError(HfpcError):
 
 
 def _make(space: Namespace, body: dict[str, Any], out: str, seconds: float) -> None:
-    """Makes the job unless it is there; one that has failed, in a step that was killed, is made anew."""
+    """Makes the job unless it is there.
+
+    One that has failed, in a step that was killed, is made anew, and so is one that is complete, but what it wrote is
+    gone.
+    """
     name = body["metadata"]["name"]
     found = space.get(TRAIN_JOB, name)
     if found is not None:
         check_ours(TRAIN_JOB, found)
-        if not _condition(found, "Failed"):
+        gone = _condition(found, "Complete") and _record(out) is None
+        if not _condition(found, "Failed") and not gone:
             return
         space.remove(TRAIN_JOB, name)
     _forget_failures(out)

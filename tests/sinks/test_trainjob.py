@@ -11,7 +11,7 @@ import pytest
 from hfpc import progress, storage
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.trainjob import TrainJobConfig, train, train_job
+from hfpc.sinks.trainjob import TrainJobConfig, _key, train, train_job
 from hfpc.training import node
 from tests.cloud import kubernetes_schema
 from tests.cloud.faults import KINDS
@@ -172,6 +172,14 @@ def test_every_field_is_one_that_the_definition_has(cluster):
     body = train_job("tweets-1", "key", "gs://a/b", "gs://c/d", SETTINGS, config)
     assert kubernetes_schema.unknown_fields("trainjobs", body) == []
     assert kubernetes_schema.invalid("trainjobs", body) == ""
+    token = {"secretKeyRef": {"name": "huggingface", "key": "HF_TOKEN", "optional": True}}
+    assert {"name": "HF_TOKEN", "valueFrom": token} in body["spec"]["trainer"]["env"]
+    (patch,) = body["spec"]["runtimePatches"]
+    (replicated,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = replicated["template"]["spec"]["template"]["spec"]
+    assert [each["key"] for each in pod["tolerations"]] == ["nvidia.com/gpu", "cloud.google.com/gke-spot"]
+    assert pod["volumes"][0]["emptyDir"] == {"medium": "Memory", "sizeLimit": "8Gi"}
+    assert pod["containers"][0]["volumeMounts"][0]["mountPath"] == "/dev/shm"
     body["spec"]["trainer"]["replicas"] = 2
     assert kubernetes_schema.unknown_fields("trainjobs", body) == ["spec.trainer.replicas"]
     models = pytest.importorskip("kubeflow_trainer_api.models")  # the SDK's own, made of the same definition
@@ -260,6 +268,10 @@ def test_the_cluster_itself_ends_a_job_that_nobody_waits_for(cluster, data):
         ({"resources": {"cpu": "many"}}, "resources="),
         ({"restarts": -1}, "restarts=-1"),
         ({"environment": {"HF_TOKEN": "hf_abc"}}, "no secret"),
+        ({"environment": {"NCCL DEBUG": "INFO"}}, "begin with a letter"),
+        ({"secrets": {"HF_TOKEN": "hf_abc"}}, "secrets='HF_TOKEN': give VARIABLE: SECRET/KEY"),
+        ({"tolerations": [{"taint": "gpu"}]}, "tolerations="),
+        ({"shared_memory": "much"}, "resources="),
         ({"total_seconds": 0}, "total_seconds=0"),
     ],
 )
@@ -304,6 +316,30 @@ def test_every_call_may_fail(cluster, data, done, google_cloud):
         assert [json.loads(each[2])["seed"] for each in done].count(number) == 1, where  # trained once
     print(f"{faults.injected - injected} faults in {len(calls)} calls of a training, {failed} steps failed")
     assert failed
+
+
+def test_all_that_runs_a_training_tells_it_from_others():
+    changes = [
+        {},
+        {"resources": {"nvidia.com/gpu": "1"}},
+        {"runtime": "other"},
+        {"service_account": "trainer"},
+        {"node_selector": {"a": "b"}},
+        {"secrets": {}},
+        {"tolerations": []},
+        {"shared_memory": ""},
+    ]
+    keys = {_key("gs://a/b", SETTINGS, job(**change)) for change in changes}
+    assert len(keys) == len(changes)
+    assert _key("gs://a/b", SETTINGS, job(name="other", restarts=3, total_seconds=9)) in keys
+
+
+def test_a_complete_job_whose_output_is_gone_is_made_again(cluster, data, done, google_cloud):
+    settings = {**SETTINGS, "seed": 105}
+    first = train(data, settings, job(), QUICK)
+    store, path = storage.filesystem(first.uri)
+    store.rm(path, recursive=True)
+    assert train(data, settings, job(), QUICK) == first and len(done) == 2
 
 
 def test_a_node_that_is_started_again_takes_away_what_it_said(tmp_path):
