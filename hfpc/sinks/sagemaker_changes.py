@@ -28,8 +28,8 @@ def change_config(place: Place, endpoint: str, config: str, *, keep_instances: b
         now = place.settled(endpoint)
         if now is None:
             raise EndpointError(f"endpoint {endpoint} was deleted meanwhile")
+        retained = _retained(place, now, config) if keep_instances else {}
         try:
-            retained = _retained(place, now, config) if keep_instances else {}
             place.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **retained, **settings)
             break
         except Exception as error:

@@ -78,7 +78,7 @@ class Outcome:
     Attributes:
         arn: ARN of the endpoint.
         previous: Name of the configuration that served before; "" for none.
-        moved: Whether the endpoint was changed.
+        moved: Whether the endpoint was changed, perhaps by a step that was killed before it had tested it.
     """
 
     arn: str

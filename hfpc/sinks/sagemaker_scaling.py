@@ -110,7 +110,9 @@ def from_note(note: str, config: DeploySagemakerEndpointConfig, now: Scaling) ->
     if "target" in told:
         policy = _tracking(config)
         own = {name: told[key] for key, name in _NOTED.items() if key in told}
-        policy[_TRACKING_FIELD] |= {name: float(text) if "." in text else int(text) for name, text in own.items()}
+        policy[_TRACKING_FIELD] |= {
+            name: float(text) if name == "TargetValue" else int(text) for name, text in own.items()
+        }
         policies[TRACKING] = policy
     if told["least"] == "0":
         policies[FROM_ZERO] = _from_zero()
