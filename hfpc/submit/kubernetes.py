@@ -15,6 +15,7 @@ import yaml
 
 from hfpc import images
 from hfpc.errors import ArgumentError
+from hfpc.redaction import MASK, redacted
 from hfpc.submit.graph import Spec
 from hfpc.submit.profiles import PROFILES, SPOT_SUFFIX, Cluster, Profile
 
@@ -94,6 +95,8 @@ def with_kubernetes(
         task = _Task(executors.get(label, {}))
         if _is_ours(container["image"]):
             task.use_secrets(place)
+            for variable, value in place.environment.items():
+                container["env"] = _with_variable(container.get("env", []), variable, value)
             if place.cache_claim and task.mount_cache(place):
                 container["env"] = _with_variable(container.get("env", []), "HF_HOME", CACHE_PATH)
         if label in trained:
@@ -229,6 +232,11 @@ def _check(place: Cluster) -> None:
         if not (_VARIABLE.fullmatch(str(variable)) and _NAME.fullmatch(secret) and _KEY.fullmatch(key)):
             # Somebody may have written the secret itself.
             raise ArgumentError("secrets", variable, "give VARIABLE: SECRET/KEY, the name of a secret and of its key")
+    for variable, value in place.environment.items():
+        named = _VARIABLE.fullmatch(str(variable))
+        if not named or not isinstance(value, str) or redacted("secret", variable) == MASK:
+            fix = "give VARIABLE: text, and no secret: those go to secrets, as VARIABLE: SECRET/KEY"
+            raise ArgumentError("environment", variable, fix)
     for name in (*place.image_pull_secrets, *filter(None, [place.cache_claim])):
         if not _NAME.fullmatch(str(name)):
             raise ArgumentError("image_pull_secrets or cache_claim", name, "give the name of a Kubernetes object")

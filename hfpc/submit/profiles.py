@@ -82,6 +82,8 @@ class Cluster:
         spot_labels: Labels of spot machines, of which a node has one; a pod for them puts up with taints of that name.
         spot_retries: How often a step on spot machines is started again.
         secrets: Environment variable to `SECRET/KEY`. A secret that is not there leaves the variable out.
+        environment: Environment variables of our steps as they are, no secrets, e.g. where Kubeflow's own store is:
+            `AWS_ENDPOINT_URL: http://minio-service.kubeflow:9000`.
         image_pull_secrets: Secrets to pull our images with.
         cache_claim: PersistentVolumeClaim that keeps what is downloaded from the Hub, as `HF_HOME`; "" for none. Steps
             that run at once on several nodes need one that several nodes may write to.
@@ -107,6 +109,7 @@ class Cluster:
             "AWS_SECRET_ACCESS_KEY": "aws/AWS_SECRET_ACCESS_KEY",
         }
     )
+    environment: dict[str, str] = field(default_factory=dict)
     image_pull_secrets: tuple[str, ...] = ()
     cache_claim: str = ""
 

@@ -112,6 +112,20 @@ def test_on_spot_machines_of_whatever_cloud_and_started_again(tmp_path):
     assert not settings["exec-evaluate"].node_affinity
 
 
+def test_plain_variables_come_from_the_file_and_no_secrets(tmp_path, monkeypatch):
+    file = tmp_path / "cluster.yaml"
+    monkeypatch.setenv(CLUSTER_VARIABLE, str(file))
+    variable = {"name": "AWS_ENDPOINT_URL", "value": "http://minio-service.kubeflow:9000"}
+    file.write_text(yaml.safe_dump({"environment": {variable["name"]: variable["value"]}}))
+    spec, _ = compiled(tmp_path, "train_and_evaluate")
+    assert all(variable in container["env"] for container in containers(spec).values())
+    for wrong in ({"HF_TOKEN": "hf_abc"}, {"A B": "c"}, {"PORT": 9000}):
+        file.write_text(yaml.safe_dump({"environment": wrong}))
+        with pytest.raises(ArgumentError, match="environment=") as caught:
+            cluster()
+        assert "hf_abc" not in str(caught.value)
+
+
 def test_names_of_a_cluster_come_from_a_file(tmp_path, monkeypatch):
     file = tmp_path / "cluster.yaml"
     content = {
