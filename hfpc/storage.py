@@ -29,6 +29,17 @@ def is_uri(location: str) -> bool:
     return "://" in location and not location.startswith("file://")
 
 
+def store_uri(location: str) -> str:
+    """A location of Kubeflow or Vertex AI as other machines read it, e.g. `gs://…` for `/gcs/…`; others stay.
+
+    Kubeflow's own store, `minio://`, speaks S3: who reads it needs its address, in `AWS_ENDPOINT_URL`.
+    """
+    for given, scheme in (("/gcs/", "gs://"), ("/s3/", "s3://"), ("/minio/", "s3://"), ("minio://", "s3://")):
+        if location.startswith(given):
+            return f"{scheme}{location.removeprefix(given)}"
+    return location
+
+
 def filesystem(uri: str, argument: str = "uri") -> tuple[Any, str]:
     """The fsspec file system of a URI or path, and the path inside it.
 

@@ -228,6 +228,21 @@ def test_nothing_stays_in_the_cache_when_a_location_is_empty(tmp_path):
     assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
+@pytest.mark.parametrize(
+    ("location", "uri"),
+    [
+        ("/gcs/bucket/a", "gs://bucket/a"),
+        ("/s3/bucket/a", "s3://bucket/a"),
+        ("/minio/mlpipeline/a", "s3://mlpipeline/a"),
+        ("minio://mlpipeline/a", "s3://mlpipeline/a"),
+        ("gs://bucket/a", "gs://bucket/a"),
+        ("/data/a", "/data/a"),
+    ],
+)
+def test_what_a_platform_mounts_has_a_uri(location, uri):
+    assert storage.store_uri(location) == uri
+
+
 def test_a_store_without_its_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "adlfs", None)  # what an import finds where it is not installed
     with pytest.raises(MissingExtraError, match=r"adlfs.*hf-pipeline-components\[azure\]"):

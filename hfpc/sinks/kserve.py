@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hfpc import storage
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import kserve_predict, kserve_rollout, kserve_status
 from hfpc.sinks.kserve_service import (
@@ -193,10 +194,7 @@ def undeploy(config: UndeployKserveConfig, patience: Patience | None = None) -> 
 
 def _stored(model: str) -> str:
     """The model's own URI, if KServe can read it."""
-    for mounted, scheme in (("/gcs/", "gs://"), ("/s3/", "s3://"), ("/minio/", "s3://"), ("minio://", "s3://")):
-        if model.startswith(mounted):
-            return f"{scheme}{model.removeprefix(mounted).rstrip('/')}"
-    if model.startswith(("gs://", "s3://")):
-        return model.rstrip("/")
+    if (uri := storage.store_uri(model)).startswith(("gs://", "s3://")):
+        return uri.rstrip("/")
     fix = f"the model lies at {model}, which KServe cannot read: register it, or say where a copy of it lies"
     raise ArgumentError("storage_uri", "", fix)

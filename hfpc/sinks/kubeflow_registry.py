@@ -325,11 +325,8 @@ def _record(model: str) -> Manifest:
 
 def _stage(model: str, fingerprint: str, staging_uri: str) -> str:
     """The URI of a model's folder in a store, copied under `staging_uri` once if it lies elsewhere."""
-    for mounted, scheme in (("/gcs/", "gs://"), ("/s3/", "s3://"), ("/minio/", "s3://"), ("minio://", "s3://")):
-        if model.startswith(mounted):
-            return f"{scheme}{model.removeprefix(mounted).rstrip('/')}"
-    if model.startswith(("gs://", "s3://")):
-        return model.rstrip("/")
+    if (uri := storage.store_uri(model)).startswith(("gs://", "s3://")):
+        return uri.rstrip("/")
     if not staging_uri:
         fix = f"the model lies at {model}, which a cluster cannot read: give a folder in a store"
         raise ArgumentError("staging_uri", staging_uri, fix)

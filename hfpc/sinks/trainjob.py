@@ -193,7 +193,7 @@ def with_extra(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> TrainJo
 
 def location(uri: str) -> str:
     """The URI of an artifact as nodes read it: Kubeflow's own store speaks S3."""
-    return f"s3://{uri.removeprefix('minio://')}" if uri.startswith("minio://") else uri
+    return storage.store_uri(uri)
 
 
 def train(
