@@ -94,7 +94,7 @@ def submit(
     poll_seconds: Annotated[
         float, typer.Option(envvar="HFPC_POLL_SECONDS", min=0.01, help="Seconds between two looks while waiting.")
     ] = 10.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and submit nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check what can be checked, and submit nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     skip_preflight: SkipPreflight = False,
 ) -> None:

@@ -97,6 +97,9 @@ def submit(
     from hfpc.submit.kubeflow_client import Server
 
     if dry_run:
+        _line(
+            cli_values.console(stderr=True), "not checked: cluster, namespace, images, secrets (Kubeflow is not asked)"
+        )
         steps = [step.name for step in submission.graph.steps]
         plan = {"job_id": submission.job_id, "parameters": submission.parameters, "tasks": steps}
         print(json.dumps(plan, indent=2) if as_json else "\n".join(steps))

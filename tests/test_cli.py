@@ -90,6 +90,9 @@ def test_compile_one_and_all(tmp_path, monkeypatch):
     assert hfpc_command("compile", "finetune-local", "--output", "x/y.yaml").exit_code == 0
     assert (tmp_path / "x" / "y.yaml").exists()
     assert hfpc_command("compile", f"{TOY}:chain").output == "wrote chain.yaml\n"
+    for wrong in ("chain.txt", "chain.yaml/chain.yaml"):
+        refused = hfpc_command("compile", f"{TOY}:chain", "--output", wrong)
+        assert refused.exit_code == 1 and refused.output.startswith(f"output='{wrong}': give a file")
     assert hfpc_command("run", "chain.yaml", "--dry-run").output == "add\nmeasure\nread\n"
     assert "it is compiled already" in hfpc_command("compile", "chain.yaml").output
     assert "did you mean chain" in hfpc_command("compile", f"{TOY}:chian").output

@@ -23,7 +23,7 @@ def compile_component(name: str, path: Path) -> None:
         path: YAML file to write; its folder is made.
 
     Raises:
-        ArgumentError: There is no such component.
+        ArgumentError: There is no such component, or the file cannot be written.
     """
     components = import_module("hfpc.components")
     if name not in components.__all__:
@@ -41,7 +41,8 @@ def compile_pipeline(name: str, target: str, path: Path, profile: str = "cpu") -
         profile: The machines that its step `finetune` is for; see `hfpc.submit.profiles`.
 
     Raises:
-        ArgumentError: There is no such pipeline, target or profile, or they do not go together.
+        ArgumentError: There is no such pipeline, target or profile, they do not go together, or the file cannot be
+            written.
         HfpcError: The pipeline has Kubernetes settings, which Vertex cannot load.
         MissingExtraError: The profile needs the extra `google`, which is not installed.
     """
@@ -108,7 +109,12 @@ def compile_all(target: str, folder: Path, profile: str = "cpu") -> list[Path]:
 def _write(compilable: Any, path: Path, profile: Profile | None = None, target: str = "vertex") -> None:
     from kfp import compiler
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix != ".yaml":
+        raise ArgumentError("output", str(path), "give a file that ends with .yaml")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError("output", str(path), f"give a file in a folder that can be made ({error})") from error
     if profile is None or (target == "vertex" and not profile.machine_type):
         compiler.Compiler().compile(compilable, str(path))
         return

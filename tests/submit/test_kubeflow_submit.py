@@ -243,7 +243,8 @@ def test_interrupted_while_waiting_it_says_that_the_run_goes_on(kubeflow):
 
 def test_a_dry_run_lists_the_tasks_and_asks_nothing(kubeflow):
     done = submit("--dry-run")
-    assert done.exit_code == 0 and done.output.splitlines() == ["prepare", "learn"]
+    assert done.exit_code == 0 and done.stdout.splitlines() == ["prepare", "learn"]
+    assert done.stderr.startswith("not checked: cluster, namespace, images, secrets")
     plan = json.loads(submit("--dry-run", "--json", "--set", "rows=3").stdout)
     assert plan["tasks"] == ["prepare", "learn"] and plan["parameters"]["rows"] == 3
     assert kubeflow.credentials == []
