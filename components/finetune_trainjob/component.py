@@ -58,24 +58,26 @@ def finetune_trainjob(
         model: The model, where node 0 wrote it.
         metrics: Metrics on the validation rows.
     """
-    from hfpc.sinks.trainjob import location, train, with_extra
+    from hfpc.sinks.trainjob import FinetuneTrainjobConfig, extra_settings, location, train
 
+    config = FinetuneTrainjobConfig(
+        name=name,
+        output_uri=output_uri,
+        namespace=namespace,
+        nodes=int(nodes),
+        processes_per_node=int(processes_per_node),
+        resources=resources,
+        restarts=int(restarts),
+        **extra_settings(extra),
+    )
     settings = {
-        "name": name,
-        "output_uri": output_uri,
-        "namespace": namespace,
-        "nodes": int(nodes),
-        "processes_per_node": int(processes_per_node),
-        "resources": resources,
-        "restarts": int(restarts),
-    }
-    given = {
+        **training,
         "epochs": epochs,
         "learning_rate": learning_rate,
         "batch_size": int(batch_size),
         "checkpoint_uri": checkpoint_uri,
     }
-    trained = train(location(tokenized.uri), {**training, **given}, with_extra(settings, extra))
+    trained = train(location(tokenized.uri), settings, config)
     model.uri = trained.uri
     model.framework = "transformers"
     model.metadata.update(trained.metadata)

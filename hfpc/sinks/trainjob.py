@@ -12,134 +12,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hfpc import images, manifest, storage
+from hfpc import manifest, storage
 from hfpc.errors import ArgumentError, DataError, HfpcError
 from hfpc.manifest import Manifest
 from hfpc.progress import Reporter
-from hfpc.redaction import MASK, redacted
 from hfpc.sinks.kubernetes_calls import (
-    MANAGED,
     Kind,
     Namespace,
-    check_labels,
-    check_name,
     check_ours,
-    check_resources,
     may_pass,
     namespace,
     reaching,
 )
 from hfpc.sinks.patience import Patience
+from hfpc.sinks.trainjob_spec import FinetuneTrainjobConfig, extra_settings, train_job, training_image
+
+__all__ = ["FinetuneTrainjobConfig", "TrainedModel", "extra_settings", "location", "train", "train_job"]
 
 TRAIN_JOB = Kind("trainer.kubeflow.org", "v1alpha1", "trainjobs", "TrainJob", "Kubeflow Trainer 2.2 or later")
-JOB = "hfpc/job"
-"""Label: what the job trains, so that a step finds what it made before."""
-
-_SPOT = (
-    "cloud.google.com/gke-spot",
-    "eks.amazonaws.com/capacityType",
-    "karpenter.sh/capacity-type",
-    "kubernetes.azure.com/scalesetpriority",
-)
-_TOLERATION = {"key", "operator", "value", "effect"}
-_SECRET = re.compile("[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[-._a-zA-Z0-9]{1,253}")
-_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _LONGEST_CHECK = 600.0  # seconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainJobConfig:
-    """Where a fine-tuning runs.
-
-    Attributes:
-        name: Beginning of the job's name: lower case letters, digits and hyphens, at most 40.
-        output_uri: Folder in a store (`gs://…`, `s3://…`) below which node 0 writes the outputs.
-        namespace: Namespace; "" for the one that this code runs in, or that the kubeconfig names.
-        nodes: Number of nodes.
-        processes_per_node: Processes on each node, one an accelerator.
-        resources: What each node asks for and is limited to, e.g. `{"nvidia.com/gpu": "4"}`.
-        runtime: ClusterTrainingRuntime with PyTorch's launcher; Kubeflow Trainer brings "torch-distributed".
-        image: Training image; "" takes this package's own, for GPUs where `resources` has some.
-        service_account: Service account of the pods; "" for the namespace's own.
-        node_selector: Labels of the nodes that may train.
-        tolerations: Taints that the pods put up with: key, operator, value and effect as Kubernetes has them; those of
-            spot machines are added where `node_selector` asks for such.
-        environment: Environment variables of the container; no secrets.
-        secrets: Environment variable to `SECRET/KEY`, the name of a Kubernetes secret and of its key. A secret that is
-            not there leaves the variable out.
-        shared_memory: Size of `/dev/shm`, a part of the container's memory; "" leaves it to the runtime. Where that
-            says nothing it is 64 MB, too little for NCCL and for loaders with workers.
-        restarts: How often a job is made again that failed for another reason than a mistake in its settings or data,
-            such as the loss of a spot machine. Needs a `checkpoint_uri`, from which it goes on. Before a job fails,
-            the cluster starts lost pods again in the same job, as often as the runtime's `backoffLimit` says.
-        total_seconds: How long the training may take, restarts included.
-
-    Raises:
-        ArgumentError: A value cannot be used.
-    """
-
-    name: str
-    output_uri: str
-    namespace: str = ""
-    nodes: int = 1
-    processes_per_node: int = 1
-    resources: Mapping[str, str] = field(default_factory=lambda: {"cpu": "4", "memory": "16Gi"})
-    runtime: str = "torch-distributed"
-    image: str = ""
-    service_account: str = ""
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: Sequence[Mapping[str, str]] = (
-        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
-    )
-    environment: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "HF_TOKEN": "huggingface/HF_TOKEN",
-            "AWS_ACCESS_KEY_ID": "aws/AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY": "aws/AWS_SECRET_ACCESS_KEY",
-        }
-    )
-    shared_memory: str = "8Gi"
-    restarts: int = 0
-    total_seconds: float = 7 * 24 * 3600.0
-
-    def __post_init__(self) -> None:
-        check_name(self.name, "name", 40)
-        for argument in ("namespace", "service_account", "runtime"):
-            if getattr(self, argument) or argument == "runtime":
-                check_name(getattr(self, argument), argument, 63)
-        if not re.fullmatch("(gs|s3)://.+", self.output_uri):
-            raise ArgumentError("output_uri", self.output_uri, "give a folder that all nodes reach, gs://… or s3://…")
-        for argument, least, most in (("nodes", 1, 1000), ("processes_per_node", 1, 64), ("restarts", 0, 100)):
-            value = getattr(self, argument)
-            if isinstance(value, bool) or value != int(value) or not least <= value <= most:
-                raise ArgumentError(argument, value, f"give a whole number, {least} to {most}")
-        check_resources(self.resources)
-        check_labels(self.node_selector, "node_selector")
-        for variable, value in self.environment.items():
-            if not _VARIABLE.fullmatch(variable):
-                raise ArgumentError("environment", {variable: MASK}, "begin with a letter; use letters, digits and _")
-            if not isinstance(value, str) or redacted("secret", variable) == MASK:
-                fix = "give text, and no secret (see `secrets`): whoever may see the job could read it"
-                raise ArgumentError("environment", {variable: MASK}, fix)
-        for variable, where in self.secrets.items():
-            if not _VARIABLE.fullmatch(variable) or not _SECRET.fullmatch(str(where)):
-                # Somebody may have written the secret itself.
-                raise ArgumentError("secrets", variable, "give VARIABLE: SECRET/KEY, names of a secret and of its key")
-        for each in self.tolerations:
-            if not isinstance(each, Mapping) or not set(each) <= _TOLERATION:
-                raise ArgumentError("tolerations", each, f"give {', '.join(sorted(_TOLERATION))}")
-        if self.shared_memory:
-            check_resources({"memory": self.shared_memory})
-        if not self.total_seconds > 0:
-            raise ArgumentError("total_seconds", self.total_seconds, "give seconds above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,26 +75,13 @@ class TrainedModel:
         return dict(self.record.model.metrics)
 
 
-def with_extra(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> TrainJobConfig:
-    """The configuration with rare settings, by name.
-
-    Raises:
-        ArgumentError: There is no such setting, or a value cannot be used.
-    """
-    rare = {each.name for each in fields(TrainJobConfig)} - set(settings)
-    unknown = sorted(set(extra) - rare)
-    if unknown:
-        raise ArgumentError("extra", unknown, f"give some of {', '.join(sorted(rare))}")
-    return TrainJobConfig(**settings, **extra)
-
-
 def location(uri: str) -> str:
     """The URI of an artifact as nodes read it: Kubeflow's own store speaks S3."""
     return storage.store_uri(uri)
 
 
 def train(
-    tokenized: str, settings: Mapping[str, Any], config: TrainJobConfig, patience: Patience | None = None
+    tokenized: str, settings: Mapping[str, Any], config: FinetuneTrainjobConfig, patience: Patience | None = None
 ) -> TrainedModel:
     """Runs a fine-tuning as a TrainJob and waits for it.
 
@@ -235,65 +119,6 @@ def train(
     return TrainedModel(job=name, uri=f"{out}/model", curves=f"{out}/curves.html", record=record)
 
 
-def train_job(
-    name: str, key: str, tokenized: str, out: str, settings: Mapping[str, Any], config: TrainJobConfig
-) -> dict[str, Any]:
-    """The TrainJob of a fine-tuning."""
-    processes = config.nodes * config.processes_per_node
-    trainer: dict[str, Any] = {
-        "image": _image(config),
-        "command": ["python", "-m", "hfpc.training.node"],
-        "args": [tokenized, out, json.dumps(dict(settings), sort_keys=True), str(processes)],
-        "numNodes": config.nodes,
-        "numProcPerNode": config.processes_per_node,
-        "resourcesPerNode": {"requests": dict(config.resources), "limits": dict(config.resources)},
-    }
-    if variables := _variables(config):
-        trainer["env"] = variables
-    spec: dict[str, Any] = {"runtimeRef": {"name": config.runtime}, "trainer": trainer}
-    if pod := _pod(config):
-        job = {"name": "node", "template": {"spec": {"template": {"spec": pod}}}}
-        patch = {"template": {"spec": {"replicatedJobs": [job]}}}
-        spec["runtimePatches"] = [{"manager": "hfpc/finetune", "trainingRuntimeSpec": patch}]
-    return {"metadata": {"name": name, "labels": {**MANAGED, JOB: key}, "annotations": {}}, "spec": spec}
-
-
-def _image(config: TrainJobConfig) -> str:
-    device = "gpu" if any(each.endswith("/gpu") for each in config.resources) else "cpu"
-    return config.image or images.for_device(images.CPU, device)
-
-
-def _variables(config: TrainJobConfig) -> list[dict[str, Any]]:
-    """The environment; in it secrets are named only."""
-    given: dict[str, dict[str, Any]] = {}
-    for variable, where in config.secrets.items():
-        secret, _, key = where.partition("/")
-        given[variable] = {"valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": True}}}
-    given |= {variable: {"value": value} for variable, value in config.environment.items()}
-    return [{"name": variable, **content} for variable, content in sorted(given.items())]
-
-
-def _pod(config: TrainJobConfig) -> dict[str, Any]:
-    pod: dict[str, Any] = {}
-    if config.service_account:
-        pod["serviceAccountName"] = config.service_account
-    if config.node_selector:
-        pod["nodeSelector"] = dict(config.node_selector)
-    spot = [
-        {"key": key, "operator": "Equal", "value": config.node_selector[key], "effect": "NoSchedule"}
-        for key in _SPOT
-        if key in config.node_selector
-    ]
-    if tolerations := [*map(dict, config.tolerations), *spot]:
-        pod["tolerations"] = tolerations
-    if config.shared_memory:
-        memory = {"medium": "Memory", "sizeLimit": config.shared_memory}
-        pod["volumes"] = [{"name": "shared-memory", "emptyDir": memory}]
-        mounts = [{"name": "shared-memory", "mountPath": _SHARED_MEMORY}]
-        pod["containers"] = [{"name": "node", "volumeMounts": mounts}]
-    return pod
-
-
 def _check_settings(settings: Mapping[str, Any]) -> None:
     """Raises HfpcError where the settings cannot be used: here, and not on nodes that are paid for.
 
@@ -312,15 +137,15 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         raise HfpcError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "the settings cannot be used")
 
 
-def _key(tokenized: str, settings: Mapping[str, Any], config: TrainJobConfig) -> str:
+def _key(tokenized: str, settings: Mapping[str, Any], config: FinetuneTrainjobConfig) -> str:
     """What tells a training from others: its data, its settings, and all that runs it."""
     apart = {"name": None, "output_uri": None, "restarts": None, "total_seconds": None}  # say nothing of the training
-    place = {**asdict(config), "image": _image(config), **apart}
+    place = {**asdict(config), "image": training_image(config), **apart}
     text = json.dumps([tokenized, dict(settings), place], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-def _run(space: Namespace, body: dict[str, Any], out: str, config: TrainJobConfig) -> None:
+def _run(space: Namespace, body: dict[str, Any], out: str, config: FinetuneTrainjobConfig) -> None:
     """Makes the job and waits for it, and again as often as it may be restarted."""
     name, start = body["metadata"]["name"], time.monotonic()
     for left in range(config.restarts, -1, -1):

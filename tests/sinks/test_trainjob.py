@@ -11,7 +11,7 @@ import pytest
 from hfpc import progress, storage
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.trainjob import TrainJobConfig, _key, train, train_job
+from hfpc.sinks.trainjob import FinetuneTrainjobConfig, _key, train, train_job
 from hfpc.training import node
 from tests.cloud import kubernetes_schema
 from tests.cloud.faults import KINDS
@@ -25,8 +25,8 @@ WAITING = Patience(call=10.0, total=300.0, pause=0.3, retry=0.01, settle=0.01, a
 SETTINGS = {"epochs": 1.0, "batch_size": 16, "extra": {"save_steps": 2}}
 
 
-def job(**changes) -> TrainJobConfig:
-    return TrainJobConfig(**{"name": "tweets", "output_uri": "gs://training/out", **changes})
+def job(**changes) -> FinetuneTrainjobConfig:
+    return FinetuneTrainjobConfig(**{"name": "tweets", "output_uri": "gs://training/out", **changes})
 
 
 @pytest.fixture
