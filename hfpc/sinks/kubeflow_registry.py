@@ -7,17 +7,16 @@ version that a lost answer, or a step killed between them, left half made.
 import math
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hfpc import manifest, storage
+from hfpc import manifest
 from hfpc.errors import ArgumentError, HfpcError
-from hfpc.manifest import Manifest
 from hfpc.redaction import redacted
+from hfpc.sinks import model_folder
 from hfpc.sinks.kubernetes_calls import MANAGED
 from hfpc.sinks.patience import Patience
 
@@ -135,11 +134,11 @@ def register(
         DataError: A folder does not hold what it should.
         HfpcError: The registry refused or did not answer.
     """
-    record = _record(model)
+    record = model_folder.record(model)
     assert record.model is not None
     fingerprint = record.model.fingerprint
     metrics = _metrics(predictions, fingerprint)
-    uri = _stage(model, fingerprint, config.staging_uri)
+    uri = model_folder.staged(model, fingerprint, config.staging_uri, ("gs://", "s3://"))
     version = config.version or fingerprint[:12]
     own = {**MANAGED, "fingerprint": fingerprint, "task": record.task, "base_model": redacted(record.model.base_model)}
     properties = _properties({**config.properties, **own, **metrics})
@@ -312,29 +311,3 @@ def _metrics(predictions: Path | None, fingerprint: str) -> dict[str, float]:
         raise ArgumentError("predictions", str(predictions), fix)
     # JSON has no number for what is not finite.
     return {name: float(value) for name, value in record.metrics.items() if math.isfinite(value)}
-
-
-def _record(model: str) -> Manifest:
-    if not storage.is_uri(model):
-        return manifest.read(Path(model), "model")
-    with storage.reaching(model, "model"), tempfile.TemporaryDirectory() as scratch:
-        store, path = storage.filesystem(model, "model")
-        store.get_file(f"{path.rstrip('/')}/{manifest.FILE_NAME}", f"{scratch}/{manifest.FILE_NAME}")
-        return manifest.read(Path(scratch), "model")
-
-
-def _stage(model: str, fingerprint: str, staging_uri: str) -> str:
-    """The URI of a model's folder in a store, copied under `staging_uri` once if it lies elsewhere."""
-    if (uri := storage.store_uri(model)).startswith(("gs://", "s3://")):
-        return uri.rstrip("/")
-    if not staging_uri:
-        fix = f"the model lies at {model}, which a cluster cannot read: give a folder in a store"
-        raise ArgumentError("staging_uri", staging_uri, fix)
-    uri = f"{staging_uri.rstrip('/')}/{fingerprint}"
-    with storage.reaching(uri, "staging_uri"):
-        store, path = storage.filesystem(uri, "staging_uri")
-        if store.exists(f"{path}/{manifest.FILE_NAME}"):  # it is written last
-            return uri
-    with tempfile.TemporaryDirectory(prefix="hfpc-staging-") as scratch:
-        storage.upload(storage.local_folder(model, Path(scratch), "model"), uri, "staging_uri")
-    return uri

@@ -17,6 +17,7 @@ from hfpc import aws, manifest, storage
 from hfpc.errors import ArgumentError
 from hfpc.inference.plain_model import manifest_of
 from hfpc.manifest import Manifest
+from hfpc.sinks import model_folder
 from hfpc.sinks.model_archive import Source, archive
 
 Form = Literal["folder", "archive"]
@@ -122,10 +123,7 @@ def record(model: str, argument: str = "model") -> Manifest:
     """
     if not storage.is_uri(model):
         return manifest_of(Path(model.removeprefix("file://")))
-    with storage.reaching(model, argument), tempfile.TemporaryDirectory() as scratch:
-        store, path = storage.filesystem(model, argument)
-        store.get_file(f"{path.rstrip('/')}/{manifest.FILE_NAME}", f"{scratch}/{manifest.FILE_NAME}")
-        return manifest.read(Path(scratch), "model")
+    return model_folder.record(model, argument)
 
 
 def stage(model: str, config: StagingConfig, region: str = "") -> StagedModel:

@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hfpc import google_cloud, manifest, storage
+from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.manifest import Manifest
 from hfpc.redaction import MASK, redacted
-from hfpc.sinks import vertex_evaluation
+from hfpc.sinks import model_folder, vertex_evaluation
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.vertex_calls import (
     MANAGED,
@@ -25,7 +24,7 @@ from hfpc.sinks.vertex_calls import (
 )
 from hfpc.sinks.vertex_containers import container_spec, serving_image
 
-__all__ = ["RegisterVertexModelConfig", "VertexModel", "register", "registered", "resource_uri", "stage"]
+__all__ = ["RegisterVertexModelConfig", "VertexModel", "register", "registered", "resource_uri"]
 
 PLATFORM = "vertex"
 
@@ -145,10 +144,10 @@ def register(
         DataError: A folder does not hold what it should.
         HfpcError: Google Cloud refused or did not answer, or the model of that name was not made by this library.
     """
-    record = _record(model)
+    record = model_folder.record(model)
     assert record.model is not None
     evaluation = None if predictions is None else vertex_evaluation.read(predictions, record.model.fingerprint)
-    uri = stage(model, record.model.fingerprint, config.staging_uri)
+    uri = model_folder.staged(model, record.model.fingerprint, config.staging_uri, ("gs://",))
     place = Place(project=config.project, location=config.location, patience=patience or Patience())
     key = _key(record.model.fingerprint, uri, config)
     with google_cloud.reaching(f"registering the model {config.name}"):
@@ -162,39 +161,6 @@ def register(
         fingerprint=record.model.fingerprint,
         uri=uri,
     )
-
-
-def stage(model: str, fingerprint: str, staging_uri: str) -> str:
-    """The `gs://` URI of a model's folder, copied under `staging_uri` once if it lies elsewhere.
-
-    Raises:
-        ArgumentError: It lies elsewhere and there is no `staging_uri`, or the store refused.
-    """
-    if model.startswith("gs://"):
-        return model.rstrip("/")
-    if model.startswith("/gcs/"):
-        return f"gs://{model.removeprefix('/gcs/').rstrip('/')}"
-    if not staging_uri:
-        fix = f"the model lies at {model}, which Vertex AI cannot read: give a folder on Cloud Storage"
-        raise ArgumentError("staging_uri", staging_uri, fix)
-    uri = f"{staging_uri.rstrip('/')}/{fingerprint}"
-    with storage.reaching(uri, "staging_uri"):
-        store, path = storage.filesystem(uri, "staging_uri")
-        if store.exists(f"{path}/{manifest.FILE_NAME}"):  # it is written last
-            return uri
-    with tempfile.TemporaryDirectory(prefix="hfpc-staging-") as scratch:
-        storage.upload(storage.local_folder(model, Path(scratch), "model"), uri, "staging_uri")
-    return uri
-
-
-def _record(model: str) -> Manifest:
-    """What a model folder in any store says of itself."""
-    if not storage.is_uri(model):
-        return manifest.read(Path(model), "model")
-    with storage.reaching(model, "model"), tempfile.TemporaryDirectory() as scratch:
-        store, path = storage.filesystem(model, "model")
-        store.get_file(f"{path.rstrip('/')}/{manifest.FILE_NAME}", f"{scratch}/{manifest.FILE_NAME}")
-        return manifest.read(Path(scratch), "model")
 
 
 def _key(fingerprint: str, uri: str, config: RegisterVertexModelConfig) -> str:
