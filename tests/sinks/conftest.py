@@ -1,5 +1,6 @@
 """What the tests of all sinks need."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,23 @@ def predictions(tmp_path_factory, model) -> Path:
     """The predictions of `model`."""
     folder = tmp_path_factory.mktemp("predictions") / "predictions"
     return save_predictions(folder, local_registry.fingerprint(model), accuracy=0.9, macro_f1=0.88, macro_recall=0.87)
+
+
+@pytest.fixture(scope="module")
+def server(model) -> Iterator[str]:
+    """Address of this project's own server with `model`."""
+    from tests.sinks.sagemaker_place import running
+
+    with running(model) as address:
+        yield address
+
+
+@pytest.fixture
+def account(amazon, server):
+    """An account of AWS with a bucket, in which our image is what `server` is."""
+    from hfpc import aws
+    from tests.sinks.sagemaker_place import IMAGE
+
+    aws.client("s3").create_bucket(Bucket="models")
+    amazon.containers[IMAGE] = server
+    return amazon

@@ -197,6 +197,16 @@ EMPTY: dict[str, Any] = {
 }
 
 
+def served(endpoint: Any) -> dict[str, Any]:
+    """The state of an account with one endpoint and nothing else."""
+    return {
+        **EMPTY,
+        "endpoints": {NAME: ("InService", endpoint.config)},
+        "configs": [endpoint.config],
+        "models": [endpoint.config],
+    }
+
+
 def told_by(step: Callable[[], object]) -> str:
     """The error that a step ends with; "" where it ends well."""
     try:

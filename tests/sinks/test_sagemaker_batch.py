@@ -9,13 +9,7 @@ from hfpc import aws, golden
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.sinks.sagemaker_batch import BatchPredictSagemakerConfig, batch_predict, extra_settings
 from tests.cloud.faults import KINDS
-from tests.sinks.sagemaker_place import IMAGE, QUICK, ROLE, client, package, running, told_by
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with running(model) as address:
-        yield address
+from tests.sinks.sagemaker_place import IMAGE, QUICK, ROLE, client, package, told_by
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hfpc.sinks.sagemaker import deployed, predict, undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy, extra_settings
 from hfpc.sinks.sagemaker_register import RegisterSagemakerModelConfig, register
 from hfpc.sinks.sagemaker_staging import StagingConfig
-from tests.sinks.sagemaker_place import EMPTY, IMAGE, NAME, QUICK, ROLE, deployment, package, running, state
+from tests.sinks.sagemaker_place import EMPTY, IMAGE, NAME, QUICK, ROLE, deployment, package, served, state
 
 CHANGES = {
     *("CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "DeleteEndpoint"),
@@ -23,29 +23,6 @@ LATER = {
     "max_instances": 2,
     "scaling_target": 5,
 }
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with running(model) as address:
-        yield address
-
-
-@pytest.fixture
-def account(amazon, server):
-    aws.client("s3").create_bucket(Bucket="models")
-    amazon.containers[IMAGE] = server
-    return amazon
-
-
-def served(endpoint):
-    """The state of an account with one endpoint and nothing else."""
-    return {
-        **EMPTY,
-        "endpoints": {NAME: ("InService", endpoint.config)},
-        "configs": [endpoint.config],
-        "models": [endpoint.config],
-    }
 
 
 def described(endpoint):

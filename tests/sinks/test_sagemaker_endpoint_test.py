@@ -10,25 +10,12 @@ from hfpc.sinks.endpoint_test import TestEndpointConfig, test_endpoint
 from hfpc.sinks.sagemaker import undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
 from hfpc.sinks.sagemaker_register import RegisterSagemakerModelConfig, register
-from tests.sinks.sagemaker_place import IMAGE, NAME, QUICK, deployment, package, running
+from tests.sinks.sagemaker_place import IMAGE, NAME, QUICK, deployment, package
 
 REALTIME = {"instance_type": "ml.m5.large"}
 SERVERLESS = {"mode": "serverless", "instance_type": ""}
 ASYNC = {"mode": "async", "output_uri": "s3://models/async"}
 SLOW = {"max_latency_ms": 60_000}
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with running(model) as address:
-        yield address
-
-
-@pytest.fixture
-def account(amazon, server):
-    aws.client("s3").create_bucket(Bucket="models")
-    amazon.containers[IMAGE] = server
-    return amazon
 
 
 def whole(model):

@@ -13,11 +13,10 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from hfpc import aws
 from hfpc.sinks.sagemaker import undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
 from tests.cloud.faults import Kind
-from tests.sinks.sagemaker_place import EMPTY, IMAGE, NAME, QUICK, REGION, deployment, package, running, state, told_by
+from tests.sinks.sagemaker_place import EMPTY, NAME, QUICK, REGION, deployment, package, state, told_by
 
 SCALED = {"max_instances": 4, "scaling_target": 100}
 LATER = {
@@ -54,19 +53,6 @@ class Fault:
         if self.method == "UpdateEndpoint" and self.kind == "lost":  # how the endpoint is tells that it was done
             return False
         return self.kind == "error" or self.times >= QUICK.attempts
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with running(model) as address:
-        yield address
-
-
-@pytest.fixture
-def account(amazon, server):
-    aws.client("s3").create_bucket(Bucket="models")
-    amazon.containers[IMAGE] = server
-    return amazon
 
 
 class Kept:

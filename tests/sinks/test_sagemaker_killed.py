@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from hfpc import aws
 from hfpc.errors import EndpointError
 from hfpc.sinks.sagemaker import undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
 from tests.sinks.sagemaker_place import (
     EMPTY,
-    IMAGE,
     NAME,
     QUICK,
     Meanwhile,
@@ -18,7 +16,7 @@ from tests.sinks.sagemaker_place import (
     deployment,
     killed,
     package,
-    running,
+    served,
     state,
     told_by,
 )
@@ -33,28 +31,6 @@ LATER = {
     "traffic_wait_seconds": 0,
     "termination_wait_seconds": 0,
 }
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with running(model) as address:
-        yield address
-
-
-@pytest.fixture
-def account(amazon, server):
-    aws.client("s3").create_bucket(Bucket="models")
-    amazon.containers[IMAGE] = server
-    return amazon
-
-
-def served(endpoint):
-    return {
-        **EMPTY,
-        "endpoints": {NAME: ("InService", endpoint.config)},
-        "configs": [endpoint.config],
-        "models": [endpoint.config],
-    }
 
 
 def instances():

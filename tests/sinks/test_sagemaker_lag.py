@@ -2,11 +2,10 @@
 
 import pytest
 
-from hfpc import aws
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.sagemaker import undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
-from tests.sinks.sagemaker_place import EMPTY, IMAGE, NAME, deployment, package, running, state, told_by
+from tests.sinks.sagemaker_place import EMPTY, NAME, deployment, package, served, state, told_by
 
 WAITING = Patience(call=5.0, total=120.0, pause=0.001, retry=0.001, settle=2.0, attempts=4)
 MODES = {
@@ -16,34 +15,12 @@ MODES = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(model):
-    with running(model) as address:
-        yield address
-
-
-@pytest.fixture
-def account(amazon, server):
-    aws.client("s3").create_bucket(Bucket="models")
-    amazon.containers[IMAGE] = server
-    return amazon
-
-
 def seen(account):
     """The state as it really is."""
     account.lag.answers, lag = 0, account.lag.answers
     now = state()
     account.lag.answers = lag
     return now
-
-
-def served(endpoint):
-    return {
-        **EMPTY,
-        "endpoints": {NAME: ("InService", endpoint.config)},
-        "configs": [endpoint.config],
-        "models": [endpoint.config],
-    }
 
 
 @pytest.mark.parametrize("steps", [0, 1], ids=["at once", "in steps"])

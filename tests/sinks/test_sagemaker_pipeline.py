@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from kfp import dsl
 from kfp.dsl import Dataset, Model
 
@@ -10,7 +9,7 @@ from hfpc import aws, components, golden
 from hfpc.sinks.sagemaker import deployed
 from hfpc.sinks.sagemaker_register import registered
 from hfpc.submit.local import run
-from tests.sinks.sagemaker_place import IMAGE, ROLE, running
+from tests.sinks.sagemaker_place import IMAGE, ROLE
 
 INSTANCE = "ml.m5.large"
 
@@ -54,12 +53,6 @@ def a_life(model: str, predictions: str):
     )
     testing = components.test_endpoint(endpoint=deployment.outputs["endpoint"], max_latency_ms=60_000.0, requests=5)
     components.undeploy_sagemaker_endpoint(endpoint_name="tweets").after(testing)
-
-
-@pytest.fixture(scope="module")
-def server(model):
-    with running(model) as address:
-        yield address
 
 
 def artifact(done, component, name):
