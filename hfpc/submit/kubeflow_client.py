@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.sinks.patience import Patience
 
 HOST_VARIABLE = "KF_PIPELINES_ENDPOINT"
 """kfp's own variable for the address."""
@@ -33,9 +34,8 @@ TIMEOUT = 60
 _POD_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105
 _POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _HOST = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-_TRIES = 5
-_FIRST_PAUSE = 0.5  # seconds; doubled after each try
-_PATIENCE = 180.0  # seconds after which nothing is tried again: urllib3 itself reads four times before it gives up
+# In all at most three minutes, as urllib3 itself reads four times before it gives up.
+_PATIENCE = Patience(attempts=5, retry=0.5, total=180.0)
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _LONGEST = 600  # characters of the server's own text
 _ANOTHER = f"give another with --existing-token-file FILE, ${TOKEN_VARIABLE} or ${COOKIE_VARIABLE}"
@@ -191,18 +191,17 @@ class Server:
             raise RequestError(f"{what}: {_one_line(str(error))}", 0, False) from error
 
     def _tried(self, what: str, ask: Callable[[], Any], find: Callable[[], Any]) -> Any:
-        pause, start = _FIRST_PAUSE, time.monotonic()
-        for last in (False,) * (_TRIES - 1) + (True,):
+        start = time.monotonic()
+        for attempt in _PATIENCE.retries():
             try:
                 with self.readable(what):
                     return ask()
             except RequestError as error:
                 if (there := find()) is not None:
                     return there
-                if last or not error.is_transient or time.monotonic() - start > _PATIENCE:
+                is_over = attempt == _PATIENCE.attempts or time.monotonic() - start > _PATIENCE.total
+                if is_over or not error.is_transient:
                     raise
-            time.sleep(pause)
-            pause *= 2
         raise AssertionError("the last try returns or raises")
 
     def _refuse_page(self) -> None:

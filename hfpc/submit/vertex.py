@@ -13,6 +13,7 @@ from typing import Any
 
 from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.sinks.patience import Patience
 from hfpc.submit.caching import with_caching
 from hfpc.submit.vertex_run import VertexRun, read_run
 from hfpc.submit.vertex_submission import VertexSubmission
@@ -23,8 +24,7 @@ FINGERPRINT_LABEL = "hfpc-submission"
 TIMEOUT = 60.0
 """Seconds for one answer, as the client's own default is to wait for ever; a spec may have megabytes."""
 
-_TRIES = 5
-_FIRST_PAUSE = 0.5  # seconds; doubled after each try
+_PATIENCE = Patience(attempts=5, retry=0.5)
 _MOST_LOST_POLLS = 60  # ten minutes at the usual interval where a look fails at once
 
 
@@ -184,16 +184,13 @@ def retried(what: str, ask: Callable[[], Any], service: str = "Vertex AI") -> An
     Raises:
         HfpcError: It is refused, or failed at every try.
     """
-    pause = _FIRST_PAUSE
-    for last in (False,) * (_TRIES - 1) + (True,):
+    for attempt in _PATIENCE.retries():
         try:
             with google_cloud.reaching(what, service):
                 return ask()
         except HfpcError as error:
-            if last or not google_cloud.may_pass(error.__cause__):
+            if attempt == _PATIENCE.attempts or not google_cloud.may_pass(error.__cause__):
                 raise
-        time.sleep(pause)
-        pause *= 2
     raise AssertionError("the last try returns or raises")
 
 
