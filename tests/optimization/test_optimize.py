@@ -96,10 +96,12 @@ def test_full_precision_gives_the_same_labels_and_int8_files_are_smaller(optimiz
 @pytest.mark.slow
 def test_what_is_kept_is_the_fastest_that_fits(optimized):
     found, _ = optimized
-    fitting = {row.name: row.figures.speedup for row in found.candidates if row.fits}
-    assert found.kept == max(fitting, key=fitting.get)
+    fitting = {row.name: row.figures for row in found.candidates if row.fits}
+    fastest = max(figures.speedup for figures in fitting.values())
+    as_fast = {name: figures.latency_ms_p50 for name, figures in fitting.items() if figures.speedup >= 0.95 * fastest}
+    assert found.kept == min(as_fast, key=as_fast.get)
     assert found.kept != REFERENCE, "a tiny model is many times faster without PyTorch"
-    assert found.metrics["speedup"] == fitting[found.kept] > 1
+    assert found.metrics["speedup"] == fitting[found.kept].speedup > 1
     assert found.metrics["candidates_measured"] == sum(row.figures is not None for row in found.candidates)
 
 

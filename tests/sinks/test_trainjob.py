@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 
@@ -74,11 +75,9 @@ def test_two_nodes_train_together_and_go_on_after_they_were_lost(cluster, data, 
     before = set(trainer.folder.iterdir())
 
     def lose_once(found):
-        """Takes both nodes away once there is a checkpoint."""
-        if not killed and any(
-            name.startswith(checkpoints.removeprefix("gs://training/")) and name.endswith(".json")
-            for name in google_cloud.objects("training")
-        ):
+        """Takes both nodes away once there is a complete checkpoint."""
+        marker = re.compile(rf"{checkpoints.removeprefix('gs://training/')}/[^/]+/checkpoint-\d+\.json")
+        if not killed and any(map(marker.fullmatch, google_cloud.objects("training"))):
             killed.append(True)
             trainer.kill()
         advance(found)

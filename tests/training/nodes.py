@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,15 +70,26 @@ class Nodes:
             time.sleep(0.002)
 
 
-def kill(process) -> None:
-    """Kills a node at once: the launcher and what it started."""
-    running = psutil.Process(process.pid)
-    running.suspend()  # so that it starts nothing more
-    children = running.children(recursive=True)
-    for each in [*children, running]:
-        each.kill()
-    psutil.wait_procs(children)
-    process.join()
+def kill(*nodes) -> None:
+    """Kills nodes at once: the launchers, and what they started."""
+    launchers = []
+    for node in nodes:
+        with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            launchers.append(psutil.Process(node.pid))
+            launchers[-1].suspend()  # so that it starts nothing more, and does not notice that the others are gone
+    running = [child for launcher in launchers for child in _children(launcher)] + launchers
+    for process in running:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(running)
+    for node in nodes:
+        node.join()
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
 
 
 def _train(machine: Machine, config: FinetuneConfig, spec: str, options: dict[str, int]) -> None:

@@ -44,8 +44,7 @@ def start_and_kill(nodes: Nodes, config: FinetuneConfig, step: int) -> int:
     """Kills both nodes once the checkpoint of a step is in the store; returns the step of the newest there."""
     started = nodes.start(config)
     nodes.wait_for_step(started, step, nodes.store)
-    for process in started:
-        kill(process)
+    kill(*started)
     return max(nodes.complete_steps())
 
 
