@@ -25,7 +25,8 @@ def preprocess(
         revision: Branch, tag or commit of a Hub model. The commit SHA it means is recorded, and
             `finetune` loads exactly that commit.
         max_length: Tokens a row is cut to. 0 takes the 99th percentile of the training rows,
-            at most what the model allows.
+            at least 128, so that a model tuned on short texts also reads longer ones, and at most what the
+            model allows.
         trust_remote_code: Let the model's own Python code run, here and in every later step.
         workers: Threads that tokenize; 0 takes one for each core.
 

@@ -24,6 +24,10 @@ _OFFSET_MODELS = (
 )
 _UNLIMITED = 1_000_000  # a tokenizer that knows no limit says 10**30
 
+LEAST_CHOSEN = 128
+"""Tokens that a model reads however short its training rows are. Texts that it is asked about later may be longer,
+and short rows cost no more for it: batches are padded to their longest row only."""
+
 
 def limit(folder: Path, tokenizer: Any) -> int:
     """Most tokens the model in `folder` takes, 0 where neither it nor its tokenizer has a limit."""
@@ -39,9 +43,9 @@ def limit(folder: Path, tokenizer: Any) -> int:
     return min(limits, default=0)
 
 
-def choose(lengths: np.ndarray, least: int, most: int) -> int:
-    """The 99th percentile of token counts, within `least` and `most` (0: no limit)."""
-    chosen = max(least, quantiles(lengths)["p99"])
+def choose(lengths: np.ndarray, most: int) -> int:
+    """The 99th percentile of token counts, at least `LEAST_CHOSEN` and at most `most` (0: no limit)."""
+    chosen = max(LEAST_CHOSEN, quantiles(lengths)["p99"])
     return min(chosen, most) if most else chosen
 
 

@@ -33,7 +33,7 @@ class PreprocessConfig:
         base_model: Model to fine-tune: `sample:minilm`, a folder, a URI or a Hub id.
         revision: Branch, tag or commit of a Hub model; "" means `main`.
         max_length: Tokens a row is cut to; 0 takes the 99th percentile of the training rows, at
-            least 8 and at most what the model allows.
+            least 128 and at most what the model allows.
         trust_remote_code: Let the model's own Python code run.
         workers: Threads that tokenize; 0 takes one for each core.
 
@@ -96,7 +96,7 @@ def preprocess(config: PreprocessConfig, dataset: Path, out: Path) -> TokenizedR
             for split in data.dataset.rows
         }
         _tokenize_all(splits, data.dataset.rows)
-        max_length = config.max_length or lengths.choose(splits["train"].lengths, LEAST_LENGTH, limit)
+        max_length = config.max_length or lengths.choose(splits["train"].lengths, limit)
         with storage.publishing(out) as made:
             for split, tokenizing in splits.items():
                 tokenizing.save(made / split, max_length)

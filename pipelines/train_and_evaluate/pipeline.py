@@ -55,7 +55,7 @@ def train_and_evaluate(
         source_extra: Rare settings of `load_dataset` (its `extra`), e.g. `{"delimiter": ";"}`.
         base_model: Model to fine-tune; see `preprocess`.
         base_revision: Branch, tag or commit of a Hub model.
-        max_length: Tokens a row is cut to; 0 chooses from the data.
+        max_length: Tokens a text is cut to, here and when the model is asked; 0 chooses from the data, at least 128.
         trust_remote_code: Let the base model's own Python code run, in every step.
         epochs: Passes over the training rows.
         learning_rate: Peak learning rate.

@@ -42,13 +42,32 @@ def full_lengths(dataset, base_model, split):
     return np.array([len(tokenizer(row["text"])["input_ids"]) for row in pq.read_table(dataset / split).to_pylist()])
 
 
-def test_the_length_is_the_99th_percentile_of_train(dataset, base_model, tmp_path):
-    record, splits = run(dataset, base_model, tmp_path / "out")
-    train = np.sort(full_lengths(dataset, base_model, "train"))
-    assert record.max_length == train[int(np.ceil(0.99 * len(train))) - 1] == record.lengths["p99"]
+@pytest.fixture
+def long_model(base_model, tmp_path):
+    """A model that takes 512 tokens; only its tokenizer and its configuration say so."""
+    folder = shutil.copytree(base_model, tmp_path / "long_model")
+    for name, changed in (("config.json", "max_position_embeddings"), ("tokenizer_config.json", "model_max_length")):
+        content = json.loads((folder / name).read_text())
+        assert changed in content
+        (folder / name).write_text(json.dumps(content | {changed: 512}))
+    return folder
+
+
+def test_the_length_is_the_99th_percentile_of_train(long_model, tmp_path):
+    rows = [dict(row, text=row["text"] + " love" * (100 + place)) for place, row in enumerate(make_texts(300))]
+    dataset = save_dataset(tmp_path / "data", {"train": rows[:200], "test": rows[200:]}, "text-classification", LABELS)
+    record, splits = run(dataset, long_model, tmp_path / "out")
+    train = np.sort(full_lengths(dataset, long_model, "train"))
+    assert 128 < record.max_length == train[int(np.ceil(0.99 * len(train))) - 1] == record.lengths["p99"]
     assert record.lengths["max"] == train[-1]
-    every = np.concatenate([full_lengths(dataset, base_model, split) for split in splits])
-    assert record.truncated_share == (every > record.max_length).mean()
+    every = np.concatenate([full_lengths(dataset, long_model, split) for split in splits])
+    assert record.truncated_share == (every > record.max_length).mean() > 0.3
+
+
+def test_short_rows_do_not_make_a_model_that_reads_short_texts_only(dataset, long_model, tmp_path):
+    record, splits = run(dataset, long_model, tmp_path / "out")
+    assert record.max_length == 128 > record.lengths["max"] and record.truncated_share == 0
+    assert max(splits["train"]["length"]) == record.lengths["max"], "nothing is padded for it"
 
 
 def test_cut_rows_keep_their_last_special_token(dataset, base_model, tmp_path):
@@ -64,13 +83,13 @@ def long_texts(folder, words):
     return save_dataset(folder, {"train": rows[:40], "test": rows[40:]}, "text-classification", LABELS)
 
 
-def test_the_length_is_capped_by_the_model_and_never_below_eight(base_model, tmp_path):
+def test_the_length_is_capped_by_the_model(base_model, tmp_path):
     record, _ = run(long_texts(tmp_path / "long", 100), base_model, tmp_path / "a")
     assert record.max_length == 64 and record.lengths["p99"] > 100 and record.truncated_share == 1.0
     rows = [{"text": word, "label": label} for word, label in (("love", "positive"), ("hate", "negative"))]
     short = save_dataset(tmp_path / "short", {"train": rows}, "text-classification", LABELS)
     record, _ = run(short, base_model, tmp_path / "b")
-    assert record.max_length == 8 and record.lengths == {"p50": 3, "p95": 3, "p99": 3, "max": 3}
+    assert record.max_length == 64 and record.lengths == {"p50": 3, "p95": 3, "p99": 3, "max": 3}
     assert record.truncated_share == 0.0
 
 
