@@ -100,19 +100,20 @@ def submit(
 ) -> None:
     """Run a pipeline on Vertex AI Pipelines or on Kubeflow Pipelines.
 
-    Before anything is submitted to Vertex AI, it looks for what would make the run fail, and says how to mend it.
-    Kubeflow gets the pipeline as a version of its own. However often the call is repeated or its answer is lost, one
-    run starts.
+    Before anything is submitted, it looks for what would make the run fail, and says how to mend it. What only a
+    Kubernetes cluster knows is not asked for. Kubeflow gets the pipeline as a version of its own. However often the
+    call is repeated or its answer is lost, one run starts.
     """
     google = {"project": project, "location": location, "network": network, "kms_key": kms_key, "label": labels}
     own = {"host": host, "namespace": namespace, "existing_token_file": existing_token_file}
-    kubeflow_cli.check_options(to, google | {"skip_preflight": skip_preflight}, own)
+    kubeflow_cli.check_options(to, google, own)
     values = cli_values.parameters(params, settings)
     if to == "kubeflow":
         where = kubeflow_cli.address(host, namespace, existing_token_file)
         run_as = {"pipeline_root": pipeline_root, "service_account": service_account, "experiment": experiment}
         ready = kubeflow_cli.prepare(pipeline, values, profile, cache, job_id=job_id, **run_as)
-        return kubeflow_cli.submit(where, ready, wait=wait, every=poll_seconds, dry_run=dry_run, as_json=as_json)
+        how = {"wait": wait, "dry_run": dry_run, "as_json": as_json, "skip_preflight": skip_preflight}
+        return kubeflow_cli.submit(where, ready, every=poll_seconds, **how)
     from hfpc.submit import experiment as experiments
     from hfpc.submit import prepare, vertex
     from hfpc.submit.vertex_submission import VertexSubmission
@@ -212,9 +213,7 @@ def look_first(console: Any, submission: "VertexSubmission", skip_preflight: boo
     from hfpc.console import diagnosis
     from hfpc.submit.preflight import preflight
 
-    findings = preflight(submission)
-    diagnosis.print_findings(console, [finding for finding in findings if finding.level != "ok"])
-    if any(finding.level == "problem" for finding in findings):
+    if diagnosis.print_troubles(console, preflight(submission)):
         raise typer.Exit(1)
 
 

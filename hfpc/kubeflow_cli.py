@@ -90,22 +90,26 @@ def prepare(
 
 
 def submit(
-    where: "Address", submission: "KubeflowSubmission", *, wait: bool, every: float, dry_run: bool, as_json: bool
+    where: "Address",
+    submission: "KubeflowSubmission",
+    *,
+    wait: bool,
+    every: float,
+    dry_run: bool,
+    as_json: bool,
+    skip_preflight: bool,
 ) -> None:
     """Starts a run, prints its page, and waits for it if told to."""
     from hfpc.submit import kubeflow
     from hfpc.submit.kubeflow_client import Server
 
+    look_first(submission, skip_preflight)
     if dry_run:
-        _line(
-            cli_values.console(stderr=True), "not checked: cluster, namespace, images, secrets (Kubeflow is not asked)"
-        )
         steps = [step.name for step in submission.graph.steps]
         plan = {"job_id": submission.job_id, "parameters": submission.parameters, "tasks": steps}
         print(json.dumps(plan, indent=2) if as_json else "\n".join(steps))
         return
     told = cli_values.console(stderr=as_json)
-    _tell_of_checkpoints(told, submission)
     server = Server(where)
     submitted = kubeflow.submit(server, submission)
     _line(told, f"{'submitted' if submitted.is_new else 'is submitted already'}: {submission.job_id}")
@@ -126,23 +130,27 @@ def recurring_runs(where: "Address") -> "RecurringRuns":
     return RecurringRuns(Server(where))
 
 
-def schedule(where: "Address", name: str, submission: "KubeflowSubmission", timing: "Timing") -> None:
+def schedule(
+    where: "Address", name: str, submission: "KubeflowSubmission", timing: "Timing", skip_preflight: bool
+) -> None:
     """Makes a recurring run what is asked for, and prints it."""
     from hfpc.submit.kubeflow_schedule import kubeflow_cron
 
     kubeflow_cron(timing)  # what it cannot say is refused before anything is asked
-    _tell_of_checkpoints(cli_values.console(), submission)
+    look_first(submission, skip_preflight)
     made, change = recurring_runs(where).put(name or submission.name, submission, timing)
     zone = "time zone UTC unless the cluster has another"
     print(f"{change}: {made.display_name}, {made.cron}, {zone}, {made.state.lower()}")
     print(made.page)
 
 
-def _tell_of_checkpoints(console: Any, submission: "KubeflowSubmission") -> None:
-    from hfpc.submit.kubeflow import loses_checkpoints
+def look_first(submission: "KubeflowSubmission", skip_preflight: bool) -> None:
+    """Prints what is wrong with a submission, and stops where that will make it fail."""
+    from hfpc.console import diagnosis
+    from hfpc.submit.preflight_kubeflow import preflight
 
-    if loses_checkpoints(submission):
-        _line(console, "spot machines may be taken back: give checkpoint_uri=s3://…, or training starts anew then")
+    if not skip_preflight and diagnosis.print_troubles(cli_values.console(stderr=True), preflight(submission)):
+        raise typer.Exit(1)
 
 
 def _wait(

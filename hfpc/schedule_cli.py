@@ -85,13 +85,13 @@ def create(
     timing = Timing(cron=cron, time_zone=time_zone, start=start, end=end, max_concurrent_runs=max_concurrent_runs)
     google = {"project": project, "location": location, "network": network, "kms_key": kms_key, "label": labels}
     own = {"host": host, "namespace": namespace, "existing_token_file": existing_token_file, "experiment": experiment}
-    kubeflow_cli.check_options(to, google | {"skip_preflight": skip_preflight}, own)
+    kubeflow_cli.check_options(to, google, own)
     values = cli_values.parameters(params, settings)
     if to == "kubeflow":
         where = kubeflow_cli.address(host, namespace, existing_token_file)
         run_as = {"pipeline_root": pipeline_root, "service_account": service_account, "experiment": experiment}
         ready = kubeflow_cli.prepare(pipeline, values, profile, None if cache else False, **run_as)
-        return kubeflow_cli.schedule(where, name, ready, timing)
+        return kubeflow_cli.schedule(where, name, ready, timing, skip_preflight)
     submission = prepare.prepare(
         pipeline,
         values,

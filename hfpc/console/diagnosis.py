@@ -18,3 +18,9 @@ def print_findings(console: Console, findings: list[Finding]) -> None:
         console.print(line, soft_wrap=True)
     problems = sum(finding.level == "problem" for finding in findings)
     console.print("no problems found" if not problems else f"{problems} problem{'s' * (problems > 1)} found")
+
+
+def print_troubles(console: Console, findings: list[Finding]) -> bool:
+    """What is not as it must be; returns whether there is a problem among it."""
+    print_findings(console, [finding for finding in findings if finding.level != "ok"])
+    return any(finding.level == "problem" for finding in findings)

@@ -36,8 +36,10 @@ def resolve(spec: Spec, given: dict[str, Any]) -> dict[str, Any]:
             values[name] = _typed(name, given[name], definition["parameterType"])
         elif "defaultValue" in definition:
             values[name] = _typed(name, definition["defaultValue"], definition["parameterType"])
-        elif not definition.get("isOptional"):
-            raise ArgumentError(name, None, "the pipeline needs this parameter; give it a value")
+    missing = [name for name, each in sorted(inputs.items()) if name not in values and not each.get("isOptional")]
+    if missing:
+        others = "".join(f", to {name}" for name in missing[1:])
+        raise ArgumentError(missing[0], None, f"the pipeline needs this parameter; give a value to it{others}")
     return values
 
 

@@ -1,7 +1,7 @@
 """What can be told of a submission by itself: nothing is asked."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hfpc.doctor import Finding
@@ -14,7 +14,11 @@ from hfpc.submit.vertex_submission import MOST_LABELS, VertexSubmission
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 _LABEL_KEY = re.compile(r"[^\W\d_][\w-]{0,62}")
 _LABEL_VALUE = re.compile(r"[\w-]{0,63}")
-_LOCAL_INPUTS = ("source", "base_model", "dataset", "model")
+_MOUNTED = "/gcs/"
+"""Where Vertex AI mounts every bucket that a task may read."""
+
+LOCAL_INPUTS = ("source", "base_model", "dataset", "model")
+"""Inputs that may be a path."""
 
 
 def steps(submission: VertexSubmission) -> tuple[Step, ...]:
@@ -59,10 +63,11 @@ def parameters(subject: Subject) -> Iterator[Finding]:
     except ArgumentError as error:
         yield problem("parameters", str(error).removesuffix(f": {error.fix}"), error.fix)
         return
-    local = {origin: value for _, origin, value in subject.inputs(*_LOCAL_INPUTS) if _is_local(value)}
+    local = {origin: value for _, origin, value in subject.inputs(*LOCAL_INPUTS) if is_local(value, _MOUNTED)}
     for name, value in local.items():
         fix = "the tasks run elsewhere: copy it to a bucket and give its gs:// address"
         yield problem("parameters", f"{name}={value} is on this machine only", fix)
+    yield from lost_registries(subject.steps, f"{_MOUNTED}BUCKET/…", "finetune_vertex")
     if not local:
         yield ok("parameters", f"{len(values)} values fit")
 
@@ -85,5 +90,23 @@ def _is_label(key: str, value: str) -> bool:
     return is_lower and bool(_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value))
 
 
-def _is_local(value: str) -> bool:
-    return value.startswith(("/", "./", "../", "~", "file://")) or ("://" not in value and Path(value).exists())
+def is_local(value: str, mounted: str) -> bool:
+    """Whether a value is a path of this machine, and not below the folder where tasks find a volume."""
+    is_path = value.startswith(("/", "./", "../", "~", "file://"))
+    return not value.startswith(mounted) and (is_path or ("://" not in value and Path(value).exists()))
+
+
+def lost_registries(steps: Iterable[Step], shared: str, instead: str) -> Iterator[Finding]:
+    """What a run would keep in a local registry that nobody sees: that of a step's own container.
+
+    Args:
+        steps: The tasks.
+        shared: A folder that all tasks share.
+        instead: A pipeline that keeps its models elsewhere.
+    """
+    for step in steps:
+        registry = step.inputs.get("registry")
+        if step.function == "register_local_model" and registry and registry.known and not registry.value:
+            found = f"{step.name} keeps the model in its own container, which is gone afterwards"
+            fix = f"submit {instead}, or give a registry that all tasks share, e.g. {shared}"
+            yield problem(registry.origin or "registry", found, fix)

@@ -1,7 +1,7 @@
 """What every check of the preflight is given, and how it says that it cannot tell."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,12 +44,8 @@ class Subject:
         return given or f"{self.google.project_number()}-compute@developer.gserviceaccount.com"
 
     def inputs(self, *names: str) -> Iterator[tuple[Step, str, str]]:
-        """Step, pipeline parameter (or input) and value of the inputs with these names that are known and not ""."""
-        for step in self.steps:
-            for name in names:
-                value = step.inputs.get(name)
-                if value and value.known and isinstance(value.value, str) and value.value:
-                    yield step, value.origin or name, value.value
+        """As the function `inputs`, of these steps."""
+        return inputs(self.steps, *names)
 
     def worker_pools(self) -> Iterator[tuple[Step, list[dict[str, Any]]]]:
         """The steps that are custom jobs, each with its worker pools as far as they are known."""
@@ -57,6 +53,15 @@ class Subject:
             pools = step.inputs.get("worker_pool_specs")
             if pools and pools.known and isinstance(pools.value, list):
                 yield step, pools.value
+
+
+def inputs(steps: Iterable[Step], *names: str) -> Iterator[tuple[Step, str, str]]:
+    """Step, pipeline parameter (or input) and value of the inputs with these names that are known and not ""."""
+    for step in steps:
+        for name in names:
+            value = step.inputs.get(name)
+            if value and value.known and isinstance(value.value, str) and value.value:
+                yield step, value.origin or name, value.value
 
 
 def problem(what: str, found: str, fix: str) -> Finding:

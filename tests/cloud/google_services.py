@@ -107,7 +107,7 @@ class GoogleServices:
 
     Attributes:
         world: What they tell about; a test may put another.
-        refused: APIs that answer 403.
+        refused: APIs that answer 403; of "pull-token" nobody gets a token of the image registry without a password.
         hanging: APIs that do not answer until the block of `serve` ends, or what else stands first in a path.
         calls: Method, path and body of what was asked, in order.
         unknown_requests: What was answered 501.
@@ -169,7 +169,7 @@ class GoogleServices:
             return self.token(body)
         if first == "v2":
             return self._image(host, path, authorization)
-        if first == "pull-token":
+        if first == "pull-token" and first not in self.refused:
             self._pull_tokens.add(token := secrets.token_hex(16))
             return {"token": token}
         if authorization.removeprefix("Bearer ") not in self._tokens:

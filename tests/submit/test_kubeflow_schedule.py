@@ -21,7 +21,8 @@ def schedule(*arguments):
 
 
 def create(*arguments, cron="0 6 * * 1"):
-    return schedule("create", PIPELINE, "--name", "weekly", "--cron", cron, *arguments)
+    given = ["--name", "weekly", "--cron", cron, "--skip-preflight"]
+    return schedule("create", PIPELINE, *given, *arguments)
 
 
 def only(kubeflow):

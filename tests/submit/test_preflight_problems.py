@@ -4,11 +4,13 @@ import dataclasses
 import json
 
 import pytest
+from google.protobuf import json_format
 
 pytest.importorskip("google.auth")
 pytest.importorskip("google_cloud_pipeline_components")
 
 from hfpc import __version__, images
+from hfpc.submit.find import definition
 from hfpc.submit.preflight import preflight
 from tests.submit.preflight_cloud import AGENT, DEFAULT, KEY, NETWORK, PROJECT, ROOT, TASKS, of_level, serving
 
@@ -350,3 +352,18 @@ def test_an_image_that_vertex_ai_does_not_serve(services, submission, given):
     assert [finding.what for finding in told] == [f"image {given.get('image', default)}"]
     assert told[0].found == "Vertex AI serves images of Artifact Registry and Container Registry only"
     assert "HFPC_IMAGE_REPOSITORY" in told[0].fix and "image=" in told[0].fix
+
+
+@pytest.mark.parametrize(
+    ("registry", "source", "told"),
+    [
+        ("", "gs://data/tweets.csv", ["register-local-model keeps the model in its own container"]),
+        ("/gcs/artifacts/registry", "/gcs/data/tweets.csv", []),
+        ("/gcs/artifacts/registry", "/data/tweets.csv", ["source=/data/tweets.csv is on this machine only"]),
+    ],
+)
+def test_what_no_other_task_sees_and_what_vertex_ai_mounts(services, submission, registry, source, told):
+    spec = json_format.MessageToDict(definition("finetune_local").pipeline_spec)
+    given = dataclasses.replace(submission, spec=spec, parameters={"registry": registry, "source": source})
+    found = [finding.found for finding in of_level(preflight(given), "problem") if "image" not in finding.what]
+    assert len(found) == len(told) and all(map(str.startswith, found, told)), found
