@@ -6,6 +6,10 @@ token of the Google service account that the code runs as, so that a pipeline on
 `hfpc submit` hands the variable on to the steps of a pipeline that has some for SageMaker. The role's trust policy
 names `accounts.google.com` as the provider and asks for `accounts.google.com:oaud` to be `sts.amazonaws.com` and
 `accounts.google.com:sub` to be the unique id of the service account.
+
+The calls are boto3's. The resources of the SageMaker Python SDK (3.x) make the same ones, but bring 15 packages more
+into every container, an SSH client among them, hold rich below 15, and send telemetry unless a file forbids it. What is
+made here is for that SDK, too: `sagemaker.core.resources.Endpoint.get(NAME).invoke(…)` asks an endpoint.
 """
 
 import os

@@ -23,6 +23,7 @@ _EXTRAS = {
     "google": "gs:// and Vertex AI",
     "aws": "s3:// and SageMaker",
     "azure": "abfs://",
+    "kubeflow": "KServe, Kubeflow Trainer and Model Registry",
 }
 _LEAST_DISK = 5 << 30  # a base-sized model with its checkpoints
 _LEAST_MEMORY = 2 << 30  # what fine-tuning MiniLM takes

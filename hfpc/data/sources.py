@@ -8,6 +8,7 @@
     print(source.repairs)
 """
 
+import difflib
 import os
 import re
 from collections import Counter
@@ -92,7 +93,9 @@ class Source:
     def _missing(self, role: str, found: Sequence[str]) -> str:
         listed = ", ".join(map(repr, found))
         fix = f"{self.location} has no column {self.columns[role]!r} for {role!r}; it has {listed}. "
-        fix += f'Say which one it is, e.g. columns={{"{role}": "{found[0]}"}}'
+        by_lower = {name.lower(): name for name in found}
+        close = difflib.get_close_matches(self.columns[role].lower(), by_lower, n=1)
+        fix += f'Say which one it is: columns={{"{role}": "{by_lower[close[0]] if close else "…"}"}}'
         if len(found) == 1 and re.search(r"[;\t|]", found[0]):
             fix += '; or the separator is another one, e.g. extra={"delimiter": ";"}'
         return fix

@@ -31,11 +31,12 @@ AUTHORITY_VARIABLE = "SSL_CERT_FILE"
 TIMEOUT = 60
 """Whole seconds for one answer, as the client's own default is to wait for ever; a pipeline may have megabytes."""
 
+PATIENCE = Patience(attempts=5, retry=0.5, total=180.0)
+"""How often a request is made; in all at most three minutes, as urllib3 itself reads four times before it gives up."""
+
 _POD_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105
 _POD_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 _HOST = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-# In all at most three minutes, as urllib3 itself reads four times before it gives up.
-_PATIENCE = Patience(attempts=5, retry=0.5, total=180.0)
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 _LONGEST = 600  # characters of the server's own text
 _ANOTHER = f"give another with --existing-token-file FILE, ${TOKEN_VARIABLE} or ${COOKIE_VARIABLE}"
@@ -192,14 +193,14 @@ class Server:
 
     def _tried(self, what: str, ask: Callable[[], Any], find: Callable[[], Any]) -> Any:
         start = time.monotonic()
-        for attempt in _PATIENCE.retries():
+        for attempt in PATIENCE.retries():
             try:
                 with self.readable(what):
                     return ask()
             except RequestError as error:
                 if (there := find()) is not None:
                     return there
-                is_over = attempt == _PATIENCE.attempts or time.monotonic() - start > _PATIENCE.total
+                is_over = attempt == PATIENCE.attempts or time.monotonic() - start > PATIENCE.total
                 if is_over or not error.is_transient:
                     raise
         raise AssertionError("the last try returns or raises")

@@ -24,7 +24,9 @@ FINGERPRINT_LABEL = "hfpc-submission"
 TIMEOUT = 60.0
 """Seconds for one answer, as the client's own default is to wait for ever; a spec may have megabytes."""
 
-_PATIENCE = Patience(attempts=5, retry=0.5)
+PATIENCE = Patience(attempts=5, retry=0.5)
+"""How often a request is made."""
+
 _MOST_LOST_POLLS = 60  # ten minutes at the usual interval where a look fails at once
 
 
@@ -184,12 +186,12 @@ def retried(what: str, ask: Callable[[], Any], service: str = "Vertex AI") -> An
     Raises:
         HfpcError: It is refused, or failed at every try.
     """
-    for attempt in _PATIENCE.retries():
+    for attempt in PATIENCE.retries():
         try:
             with google_cloud.reaching(what, service):
                 return ask()
         except HfpcError as error:
-            if attempt == _PATIENCE.attempts or not google_cloud.may_pass(error.__cause__):
+            if attempt == PATIENCE.attempts or not google_cloud.may_pass(error.__cause__):
                 raise
     raise AssertionError("the last try returns or raises")
 

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -104,8 +104,12 @@ def _google_vertex(certificate, _google_identity):
 def google_cloud(request, monkeypatch, certificate, gcs, _google_identity, _google_vertex):
     """An empty Vertex AI and a Cloud Storage; the environment leads the official clients there.
 
-    They are asked by gRPC; `@pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)` asks by both.
+    What was not answered is asked again at once. They are asked by gRPC;
+    `@pytest.mark.parametrize("google_cloud", ["grpc", "rest"], indirect=True)` asks by both.
     """
+    from hfpc.submit import vertex as submit
+
+    monkeypatch.setattr(submit, "PATIENCE", replace(submit.PATIENCE, retry=0.005))
     transport = getattr(request, "param", "grpc")
     vertex = _google_vertex
     vertex.reset()

@@ -1,9 +1,11 @@
 """Fixtures of the loopback Kubeflow."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
+from hfpc.submit import kubeflow_client
 from tests.cloud.kubeflow import TOKEN, Kubeflow
 
 VARIABLES = (
@@ -24,7 +26,8 @@ def served_kubeflow():
 
 @pytest.fixture
 def kubeflow(served_kubeflow, monkeypatch):
-    """An empty Kubeflow; the environment leads there, with a token."""
+    """An empty Kubeflow; the environment leads there, with a token, and who asks again does so at once."""
+    monkeypatch.setattr(kubeflow_client, "PATIENCE", replace(kubeflow_client.PATIENCE, retry=0.005))
     served_kubeflow.reset()
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -60,6 +60,7 @@ class S3Drain:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or the second half of an answer waits for 40 ms
     taker: S3Drain
 
     def do_HEAD(self) -> None:

@@ -37,6 +37,13 @@ SIGNER = re.compile(r"Credential=(?P<key>[^/]+)/")
 RPC = re.compile(r"/service/[^/]+/operation/(?P<operation>\w+)")
 
 
+class _Handler(MotoRequestHandler):
+    disable_nagle_algorithm = True  # or the second half of an answer waits for 40 ms
+
+    def log_request(self, *arguments: Any) -> None:
+        pass
+
+
 class SageMaker:
     """SageMaker, S3 and whatever else moto has.
 
@@ -66,7 +73,7 @@ class SageMaker:
     @contextlib.contextmanager
     def serve(self) -> Iterator["SageMaker"]:
         """Serves in threads, on a free port, while the block runs."""
-        server = make_server("127.0.0.1", 0, self._application, threaded=True, request_handler=MotoRequestHandler)
+        server = make_server("127.0.0.1", 0, self._application, threaded=True, request_handler=_Handler)
         self.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -137,6 +137,9 @@ class Control:
     def CreateModel(self, body: Content, forward: Forward) -> Content:
         return self._unless_there(self.backend._models, body["ModelName"], "model", forward)
 
+    def DescribeModel(self, body: Content, forward: Forward) -> Content:
+        return _pruned(forward())
+
     def CreateEndpointConfig(self, body: Content, forward: Forward) -> Content:
         name = body["EndpointConfigName"]
         return self._unless_there(self.backend.endpoint_configs, name, "endpoint configuration", forward)

@@ -201,7 +201,8 @@ def test_columns_are_named_by_role_and_others_pass(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"columns": {"text": "tweet"}}, r"no column 'tweet' for 'text'; it has 'a', 'b'.*columns=\{\"text\": \"a\"\}"),
+        ({"columns": {"text": "tweet"}}, r"no column 'tweet' for 'text'; it has 'a', 'b'.*columns=\{\"text\": \"…\"\}"),
+        ({"columns": {"text": "B"}}, r"no column 'B' for 'text'; it has 'a', 'b'.*columns=\{\"text\": \"b\"\}"),
         ({"columns": {"title": "a"}}, "unknown role 'title'; the task has text, label"),
         ({"columns": {"text": "a", "label": "a"}}, "two roles cannot have the same column"),
         ({"extra": {"sep": ";"}}, "unknown setting 'sep'; known ones are format, encoding, delimiter, config"),

@@ -1,11 +1,16 @@
 """From a file to the answer of an endpoint of SageMaker, over loopback, in each of its modes.
 
 Every mode is a run of the whole pipeline. What answers is this project's server, in a process of its own, with the
-model that the run put on S3.
+model that the run put on S3. Who asks is boto3, and the SageMaker Python SDK. That one gets a folder of its own: it
+needs an older rich than this project.
 """
 
 import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +30,7 @@ MODES = {
     | {"output_uri": "s3://models/answers"},
 }
 """Mode to the parameters that it needs."""
+SDK = ["sagemaker-core==2.27.0", "cloudpickle==3.1.3", "importlib-metadata==6.11.0", "pytz==2026.6", "zipp==4.1.2"]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +50,28 @@ def account(amazon, container, our_image, monkeypatch):
     return amazon
 
 
+@pytest.fixture(scope="module")
+def sdk(tmp_path_factory):
+    """A folder with the SageMaker Python SDK's resources."""
+    folder = tmp_path_factory.mktemp("sdk")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *SDK]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def asked_by_sdk(sdk, *arguments):
+    """What the SDK says of an endpoint, and what that answers to it."""
+    settings = sdk / "settings.yaml"
+    settings.write_text("SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n")
+    own = {"AWS_DEFAULT_REGION": "us-east-1", "SAGEMAKER_USER_CONFIG_OVERRIDE": str(settings)}
+    environment = {**os.environ, **own, "PYTHONPATH": str(sdk)}
+    command = [sys.executable, str(Path(__file__).with_name("sagemaker_sdk.py")), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=sdk)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def labels(responses):
     return [max(response, key=lambda item: item["score"])["label"] for response in responses]
 
@@ -58,7 +86,13 @@ def asked_later(name, body):
     s3, runtime = (boto3.client(service, region_name="us-east-1") for service in ("s3", "sagemaker-runtime"))
     s3.put_object(Bucket="models", Key="question.json", Body=body)
     where = {"InputLocation": "s3://models/question.json", "ContentType": "application/json"}
-    bucket, _, key = runtime.invoke_endpoint_async(EndpointName=name, **where)["OutputLocation"][5:].partition("/")
+    return fetched(runtime.invoke_endpoint_async(EndpointName=name, **where)["OutputLocation"])
+
+
+def fetched(uri):
+    """An answer that an asynchronous endpoint writes."""
+    s3 = boto3.client("s3", region_name="us-east-1")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
     until = time.monotonic() + 60
     while not s3.list_objects_v2(Bucket=bucket, Prefix=key).get("Contents"):
         assert time.monotonic() < until, f"no answer at {key}"
@@ -73,7 +107,7 @@ def everything(service):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_was_trained_is_what_answers(account, home, sagemaker_parameters, mode, tmp_path):
+def test_what_was_trained_is_what_answers(account, home, sagemaker_parameters, our_image, sdk, mode, tmp_path):
     done = run("finetune_sagemaker", {**sagemaker_parameters, "mode": mode, **MODES[mode]})
     assert done.state == "succeeded", [(task.name, task.error) for task in done.tasks if task.error]
     tasks = {task.name: task for task in done.tasks}
@@ -95,6 +129,11 @@ def test_what_was_trained_is_what_answers(account, home, sagemaker_parameters, m
     assert ("ServerlessConfig" in variant, "AsyncInferenceConfig" in config) == (mode == "serverless", mode == "async")
     ask = asked_later if mode == "async" else asked_now
     assert labels(ask("tiny", json.dumps({"inputs": TEXTS}))) == ["positive", "negative"]
+
+    told = asked_by_sdk(sdk, "tiny", package["ModelPackageArn"], mode, "s3://models/question.json")
+    answer = fetched(told["answer"]) if mode == "async" else told["answer"]
+    assert labels(answer) == ["positive", "negative"]
+    assert (told["status"], told["approval"], told["image"]) == ("InService", "Approved", our_image)
 
     kept = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     objects = everything(boto3.client("s3", region_name="us-east-1"))
