@@ -7,9 +7,19 @@ docker=${DOCKER:-docker}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
-debootstrap --variant=minbase --include=python3,python3-pip,python3-venv,ca-certificates bookworm "$folder" \
-  > "$folder.log" 2>&1 || { tail -n 20 "$folder.log" >&2; exit 1; }
+# debootstrap gives up at the first package that does not arrive.
+tries=0
+until debootstrap --variant=minbase --include=python3,python3-pip,python3-venv,ca-certificates bookworm "$folder/root" \
+  > "$folder/log" 2>&1; do
+  tail -n 20 "$folder/log" >&2
+  tries=$((tries + 1))
+  [ $tries -lt 3 ] || exit 1
+  echo "debootstrap failed: trying again in 10 s" >&2
+  sleep 10
+  rm -rf "$folder/root"
+done
 # As the official slim images do: nobody reads these in a container.
-rm -rf "$folder"/var/cache/apt/* "$folder"/var/lib/apt/lists/* "$folder"/usr/share/doc/* "$folder"/usr/share/man/* \
-  "$folder"/usr/share/locale/* "$folder"/usr/share/info/* "$folder.log"
-tar -C "$folder" -c . | "$docker" import --change 'CMD ["python3"]' - local/python:3.11-slim >/dev/null
+root=$folder/root
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/doc/* "$root"/usr/share/man/* \
+  "$root"/usr/share/locale/* "$root"/usr/share/info/*
+tar -C "$root" -c . | "$docker" import --change 'CMD ["python3"]' - local/python:3.11-slim >/dev/null

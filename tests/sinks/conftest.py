@@ -42,3 +42,31 @@ def account(amazon, server):
     aws.client("s3").create_bucket(Bucket="models")
     amazon.containers[IMAGE] = server
     return amazon
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory, model):
+    """Folders of three models for KServe: the old one, a new one, and one that answers otherwise than it should."""
+    from tests.sinks.vertex_place import other
+
+    folder = tmp_path_factory.mktemp("kserve")
+    return {
+        "old": other(model, folder / "old", "1" * 64),
+        "new": other(model, folder / "new", "2" * 64),
+        "wrong": other(model, folder / "wrong", "3" * 64, wrong=True),
+    }
+
+
+@pytest.fixture
+def bring(cluster, folders):
+    """Deploys one of them with KServe, by its name."""
+    from hfpc.sinks.kserve import deploy
+    from tests.sinks.kserve_place import QUICK, deployment
+
+    cluster.kserve.containers.volumes["models"] = folders["old"].parent
+
+    def step(name, **changes):
+        config = deployment(cluster, storage_uri=f"pvc://models/{name}", **changes)
+        return deploy(str(folders[name]), config, QUICK)
+
+    return step
