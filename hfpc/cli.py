@@ -112,7 +112,7 @@ def run(
         Path | None, typer.Option(help="YAML file of parameters; --set goes first.", exists=True, dir_okay=False)
     ] = None,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Take over tasks that ran before with the same inputs.")
+        bool, typer.Option("--cache", help="Take over tasks that ran before with --cache and the same inputs.")
     ] = False,
     docker: Annotated[
         bool, typer.Option("--docker", help="Run each task in a container of its image; `make images` builds ours.")
