@@ -1,18 +1,17 @@
 """Asking an InferenceService, and the golden requests of what it serves."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hfpc import golden, manifest, storage, tasks
+from hfpc import golden, manifest, tasks
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.serving.client import INPUTS_PER_REQUEST
 from hfpc.sinks.kserve_service import DeployKserveConfig
+from hfpc.sinks.model_folder import described
 from hfpc.sinks.patience import Patience
 
 if TYPE_CHECKING:
@@ -48,14 +47,8 @@ def read_model(model: str) -> tuple[str, Golden | None]:
         ArgumentError: The store refused.
         DataError: The folder holds no model, or no golden requests although its task has them.
     """
-    if not storage.is_uri(model):
-        return _read(Path(model))
-    with storage.reaching(model, "model"), tempfile.TemporaryDirectory() as scratch:
-        store, path = storage.filesystem(model, "model")
-        for name in (manifest.FILE_NAME, golden.FILE_NAME):
-            with suppress(FileNotFoundError):
-                store.get_file(f"{path.rstrip('/')}/{name}", f"{scratch}/{name}")
-        return _read(Path(scratch))
+    with described(model) as folder:
+        return _read(folder)
 
 
 def _read(folder: Path) -> tuple[str, Golden | None]:

@@ -1,15 +1,39 @@
 """A model's folder in any store: what it says of itself, and a copy where a platform can read it."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hfpc import manifest, storage
+from hfpc import golden, manifest, storage
 from hfpc.errors import ArgumentError
 from hfpc.manifest import Manifest
 
 
+@contextmanager
+def described(model: str, argument: str = "model") -> Iterator[Path]:
+    """A folder with what a model says of itself: its `hfpc.json`, and its golden requests where it has any.
+
+    Args:
+        model: Path or URI of the model's folder, whose other files are not fetched.
+        argument: Name of the argument that `model` came from, for the error.
+
+    Raises:
+        ArgumentError: The store refused, or there is no such folder.
+    """
+    if not storage.is_uri(model):
+        yield Path(model)
+        return
+    with storage.reaching(model, argument), tempfile.TemporaryDirectory() as scratch:
+        store, path = storage.filesystem(model, argument)
+        store.get_file(f"{path.rstrip('/')}/{manifest.FILE_NAME}", f"{scratch}/{manifest.FILE_NAME}")
+        with suppress(FileNotFoundError):
+            store.get_file(f"{path.rstrip('/')}/{golden.FILE_NAME}", f"{scratch}/{golden.FILE_NAME}")
+        yield Path(scratch)
+
+
 def record(model: str, argument: str = "model") -> Manifest:
-    """The `hfpc.json` of a model's folder, without its other files.
+    """The `hfpc.json` of a model's folder.
 
     Args:
         model: Path or URI of the folder.
@@ -19,12 +43,8 @@ def record(model: str, argument: str = "model") -> Manifest:
         ArgumentError: The store refused, or there is no such folder.
         DataError: It is not a model of this library.
     """
-    if not storage.is_uri(model):
-        return manifest.read(Path(model), "model")
-    with storage.reaching(model, argument), tempfile.TemporaryDirectory() as scratch:
-        store, path = storage.filesystem(model, argument)
-        store.get_file(f"{path.rstrip('/')}/{manifest.FILE_NAME}", f"{scratch}/{manifest.FILE_NAME}")
-        return manifest.read(Path(scratch), "model")
+    with described(model, argument) as folder:
+        return manifest.read(folder, "model")
 
 
 def staged(model: str, fingerprint: str, staging_uri: str, schemes: tuple[str, ...]) -> str:

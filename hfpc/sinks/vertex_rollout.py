@@ -1,13 +1,12 @@
 """Bringing a model into an endpoint's traffic, and everything back to what it was if that fails."""
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hfpc import golden, google_cloud, manifest, storage, tasks
+from hfpc import golden, google_cloud, manifest, tasks
 from hfpc.errors import EndpointError, HfpcError
 from hfpc.progress import Reporter
+from hfpc.sinks.model_folder import described
 from hfpc.sinks.vertex_calls import MANAGED, Place, is_ours
 from hfpc.sinks.vertex_predict import SPREADING, answer_of, asker
 
@@ -213,11 +212,7 @@ def golden_of(uri: str) -> Golden:
         ArgumentError: The store refused.
         DataError: The folder has none.
     """
-    with storage.reaching(uri, "artifact_uri"), tempfile.TemporaryDirectory() as scratch:
-        store, path = storage.filesystem(uri, "artifact_uri")
-        for name in (manifest.FILE_NAME, golden.FILE_NAME):
-            store.get_file(f"{path.rstrip('/')}/{name}", f"{scratch}/{name}")
-        folder = Path(scratch)
+    with described(uri, "artifact_uri") as folder:
         return Golden(tasks.get(manifest.read(folder, "model").task), golden.read(folder))
 
 
