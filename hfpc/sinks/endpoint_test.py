@@ -90,14 +90,14 @@ def _test_on_sagemaker(config: TestEndpointConfig, endpoint: SagemakerEndpoint, 
         raise ArgumentError("roll_back", True, fix)
     place, target = Region(region=endpoint.region, patience=patience), f"endpoint {endpoint.name}"
     with aws.reaching(f"testing the {target}"):
-        expected = golden_requests(place, endpoint.model_data, endpoint.task)
+        expected = golden_requests(place, endpoint.model_data, endpoint.task, endpoint.family)
         if expected is None:
             fix = f"models for {endpoint.task} have no golden requests to test an endpoint with: leave the test out"
             raise ArgumentError("endpoint", endpoint.name, fix)
         _check_serves(place, endpoint)
         result = on_this_machine.measure(
             config,
-            lambda inputs: ask(place, endpoint.name, inputs, output_uri=endpoint.output_uri),
+            lambda inputs: ask(place, endpoint.name, inputs, expected.parameters, output_uri=endpoint.output_uri),
             expected.task,
             expected.requests,
             target,

@@ -11,6 +11,7 @@ from hfpc.sinks.sagemaker_calls import Place
 from hfpc.sinks.sagemaker_changes import remove_endpoint, remove_hosting, remove_made
 from hfpc.sinks.sagemaker_endpoints import SagemakerEndpoint
 from hfpc.sinks.sagemaker_hosting import check_name
+from hfpc.sinks.sagemaker_images import request_parameters
 from hfpc.sinks.sagemaker_register import PLATFORM
 from hfpc.sinks.sagemaker_requests import ask
 
@@ -42,7 +43,7 @@ def predict(
     Args:
         endpoint: The endpoint, from `deploy`.
         inputs: Inputs of the model's task.
-        parameters: Parameters of the task, e.g. `{"top_k": 1}`.
+        parameters: Parameters of the task, e.g. `{"top_k": 1}`; they go before those that the container needs.
         patience: How long is waited; None takes the defaults.
 
     Raises:
@@ -54,7 +55,8 @@ def predict(
         raise ArgumentError("inputs", inputs, "give at least one")
     place = Place(region=endpoint.region, patience=patience or Patience())
     with aws.reaching(f"asking the endpoint {endpoint.name}"):
-        return ask(place, endpoint.name, inputs, parameters, output_uri=endpoint.output_uri)
+        given = {**request_parameters(endpoint.family, endpoint.task), **(parameters or {})}
+        return ask(place, endpoint.name, inputs, given, output_uri=endpoint.output_uri)
 
 
 def undeploy(endpoint_name: str, region: str = "", patience: Patience | None = None) -> bool:

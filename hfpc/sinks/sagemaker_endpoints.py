@@ -35,6 +35,7 @@ class SagemakerEndpoint:
         package: ARN of the model package that serves.
         fingerprint: The model's fingerprint.
         task: Task of the model.
+        family: Family of the container, which says how it is asked: "hfpc", "huggingface" or "vllm"; "" for another.
         model_data: Where the model's files are, `s3://…`.
         output_uri: Where an async endpoint writes its responses; "" for others.
         config: Name of the endpoint's configuration.
@@ -49,6 +50,7 @@ class SagemakerEndpoint:
     package: str
     fingerprint: str
     task: str
+    family: str = ""
     model_data: str
     output_uri: str
     config: str
@@ -104,7 +106,7 @@ def deploy(
     with aws.reaching(f"deploying to the endpoint {config.endpoint_name}"):
         _check_approval(place, package)
         _check_alarms(place, config)
-        expected = golden_requests(place, package.model_data, package.task)
+        expected = golden_requests(place, package.model_data, package.task, package.family)
         data = _model_data(package, config)
         model = _model(package, data, config)
         hosting = _hosting(package, config)
@@ -129,6 +131,7 @@ def deploy(
         package=package.arn,
         fingerprint=package.fingerprint,
         task=package.task,
+        family=package.family,
         model_data=data,
         output_uri=config.output_uri,
         config=name,

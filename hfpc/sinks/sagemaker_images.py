@@ -8,7 +8,7 @@ newer images exist.
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from hfpc import images
 from hfpc.errors import ArgumentError
@@ -22,6 +22,10 @@ HFPC, HUGGINGFACE, VLLM = "hfpc", "huggingface", "vllm"
 FAMILIES = (HFPC, HUGGINGFACE, VLLM)
 
 _TEXT_GENERATION = "text-generation"
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "text-classification": {"truncation": True},
+    "token-classification": {"aggregation_strategy": "first"},  # these it cuts by itself, and knows no `truncation`
+}
 _ACCOUNT = "763104351884"
 _OTHER_ACCOUNTS = {
     "af-south-1": "626614931356",
@@ -226,6 +230,25 @@ def choose(
     return _container(_row(family, kind, version, instance_type), task, region, max_length)
 
 
+def family_of(image: str) -> str:
+    """The family of an image, by the name of its repository, e.g. in a registry of one's own; "" for any other."""
+    repository = re.split("[:@]", image)[0].rpartition("/")[2]
+    return next((row.family for row in ROWS if row.repository == repository), "")
+
+
+def request_parameters(family: str, task: str) -> dict[str, Any]:
+    """What requests to a container carry, so that it answers as the model did when it was made.
+
+    Our server does by itself what the containers of Hugging Face do only when they are asked to: it cuts texts that
+    are longer than the model takes, and gives a word the label of its first token, and an entity as a whole.
+
+    Args:
+        family: Family of the container, as in `Container`.
+        task: Task of the model.
+    """
+    return dict(_PARAMETERS.get(task, {})) if family == HUGGINGFACE else {}
+
+
 def uri(row: Row, region: str) -> str:
     """The URI of a Deep Learning Container in a region.
 
@@ -300,4 +323,4 @@ def _own(image: str, kind: Processor, region: str, *, argument: str = "image", s
         raise ArgumentError(argument, shown or image, fix)
     if found["region"] != region:
         raise ArgumentError(argument, shown or image, f"SageMaker in {region} pulls from the ECR of {region} only")
-    return Container(family="", image=image, processor=kind)
+    return Container(family=family_of(image), image=image, processor=kind)

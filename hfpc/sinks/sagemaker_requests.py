@@ -5,12 +5,13 @@ import tarfile
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hfpc import aws, golden, tasks
 from hfpc.errors import DataError, EndpointError
 from hfpc.serving.client import INPUTS_PER_REQUEST
+from hfpc.sinks import sagemaker_images
 from hfpc.sinks.sagemaker_calls import Place, line
 from hfpc.sinks.sagemaker_staging import bucket_and_key
 
@@ -20,10 +21,11 @@ _LARGEST = 16 << 20
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden requests of a model and the task they are of."""
+    """The golden requests of a model, the task they are of, and the parameters that the container needs with them."""
 
     task: tasks.Task
     requests: list[dict[str, Any]]
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     def check(self, endpoint: str, responses: Sequence[Any]) -> None:
         """Raises EndpointError where an answer differs from when the model was made."""
@@ -33,8 +35,14 @@ class Golden:
             raise EndpointError(f"endpoint {endpoint} does not answer as the model did when it was made: {listed}")
 
 
-def golden_requests(place: Place, model_data: str, task: str) -> Golden | None:
+def golden_requests(place: Place, model_data: str, task: str, family: str) -> Golden | None:
     """The golden requests in a model's folder or archive on S3; None for tasks that have none.
+
+    Args:
+        place: The region.
+        model_data: Where the model is, `s3://…`.
+        task: Task of the model.
+        family: Family of the container that is asked.
 
     Raises:
         DataError: There are none although the task has them.
@@ -55,7 +63,7 @@ def golden_requests(place: Place, model_data: str, task: str) -> Golden | None:
     if not requests:
         fix = "fine-tune the model again to make its golden requests"
         raise DataError(f"{model_data} has no {golden.FILE_NAME}, or an empty one: {fix}")
-    return Golden(tasks.get(task), requests)
+    return Golden(tasks.get(task), requests, sagemaker_images.request_parameters(family, task))
 
 
 def _from_archive(place: Place, bucket: str, key: str) -> bytes | None:
@@ -80,7 +88,7 @@ def check_golden(place: Place, endpoint: str, expected: Golden | None, output_ur
         print(f"{endpoint} is healthy; its task has no golden requests to send", flush=True)
         return
     inputs = [request["inputs"] for request in expected.requests]
-    expected.check(endpoint, ask(place, endpoint, inputs, output_uri=output_uri))
+    expected.check(endpoint, ask(place, endpoint, inputs, expected.parameters, output_uri=output_uri))
 
 
 def ask(
