@@ -18,6 +18,7 @@ from typing import Any
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.progress import Reporter
 from hfpc.sinks import kserve_predict, kserve_status
+from hfpc.sinks.cancelling import cancellable
 from hfpc.sinks.kserve_predict import Golden
 from hfpc.sinks.kserve_service import (
     INFERENCE_SERVICE,
@@ -69,6 +70,7 @@ class Outcome:
     moved: bool
 
 
+@cancellable()
 def roll_out(rollout: Rollout) -> Outcome:
     """Tries, deploys, gives a share of the traffic, then all of it.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from hfpc.errors import EndpointError
 from hfpc.sinks import sagemaker_scaling as scaling
+from hfpc.sinks.cancelling import cancellable
 from hfpc.sinks.sagemaker_calls import Place, line
 from hfpc.sinks.sagemaker_changes import (
     TRIAL,
@@ -103,6 +104,7 @@ class _Before:
     noted: bool = False
 
 
+@cancellable()
 def roll_out(rollout: Rollout) -> Outcome:
     """Makes, tries, updates, checks, and takes what served before away.
 

@@ -22,6 +22,7 @@ from hfpc import manifest, storage
 from hfpc.errors import ArgumentError, DataError, HfpcError
 from hfpc.manifest import Manifest
 from hfpc.progress import Reporter
+from hfpc.sinks.cancelling import cancellable
 from hfpc.sinks.kubernetes_calls import (
     Kind,
     Namespace,
@@ -145,6 +146,7 @@ def _key(tokenized: str, settings: Mapping[str, Any], config: FinetuneTrainjobCo
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
+@cancellable()
 def _run(space: Namespace, body: dict[str, Any], out: str, config: FinetuneTrainjobConfig) -> None:
     """Makes the job and waits for it, and again as often as it may be restarted."""
     name, start = body["metadata"]["name"], time.monotonic()

@@ -6,6 +6,7 @@ from typing import Any
 from hfpc import golden, google_cloud, manifest, tasks
 from hfpc.errors import EndpointError, HfpcError
 from hfpc.progress import Reporter
+from hfpc.sinks.cancelling import cancellable
 from hfpc.sinks.model_folder import described
 from hfpc.sinks.vertex_calls import MANAGED, Place, is_ours
 from hfpc.sinks.vertex_predict import SPREADING, answer_of, asker
@@ -53,6 +54,7 @@ class Golden:
     requests: list[dict[str, Any]]
 
 
+@cancellable()
 def roll_out(rollout: Rollout) -> tuple[list[str], bool]:
     """Deploys, tests, moves the traffic, and takes the old models away.
 

@@ -40,7 +40,7 @@ from hfpc.submit.record import Record
 Watch = Callable[[Run, dict[str, progress.Progress]], None]
 
 _TICK = 0.1  # seconds between looks at the events
-_GRACE = 5.0  # seconds that processes have to end when they are asked to
+_GRACE = 30.0  # seconds that processes have to end when they are asked to: steps put back what they have changed
 _TAIL = 8192  # bytes at a log's end in which the newest progress line is looked for
 
 
