@@ -211,7 +211,11 @@ def serve(
         str, typer.Option(envvar="HFPC_MODEL_NAME", help="Name that clients ask for, e.g. KServe's; TARGET's if empty.")
     ] = "",
     queue: Annotated[
-        int, typer.Option(envvar="HFPC_QUEUE", help="Inputs that may wait; more are refused with 503.")
+        int,
+        typer.Option(
+            envvar="HFPC_QUEUE",
+            help="Inputs that may wait; more are refused with 503, except in a transform job of SageMaker.",
+        ),
     ] = 512,
     timeout: Annotated[
         float, typer.Option(envvar="HFPC_TIMEOUT", help="Seconds after which a request is given up with 503.")
@@ -241,6 +245,7 @@ def serve(
     from hfpc.serving.server import serve as start
 
     platform = hosting.from_environment()
+    limits = platform.limits or Limits(queue=queue, inputs=max(1, min(queue, Limits.inputs)))
     start(
         ServerConfig(
             target=target or platform.target,
@@ -248,7 +253,7 @@ def serve(
             name=name,
             host=host or platform.host,
             port=platform.port if port is None else port,
-            limits=Limits(queue=queue, inputs=max(1, min(queue, Limits.inputs)), seconds=timeout),
+            limits=dataclasses.replace(limits, seconds=timeout),
             drain_seconds=platform.drain_seconds if drain_seconds is None else drain_seconds,
             log_requests=log_requests,
             log_inputs=log_inputs,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfpc.errors import ArgumentError
+from hfpc.serving.limits import TRANSFORM_JOB, Limits
 
 _HUB_REVISIONS = ("HF_MODEL_REVISION", "HF_REVISION")
 """What the Hugging Face images for SageMaker, and those for Inference Endpoints, call the revision of HF_MODEL_ID."""
@@ -28,6 +29,7 @@ class Hosting:
             platform's load balancer learns late, on this machine there is none.
         predict_route: Path that Vertex AI posts predictions to.
         health_route: Path that Vertex AI asks whether the server is ready.
+        limits: What is accepted at most, where the platform decides that; None where whoever starts the server does.
     """
 
     target: str
@@ -36,6 +38,7 @@ class Hosting:
     drain_seconds: float
     predict_route: str
     health_route: str
+    limits: Limits | None
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Hosting:
@@ -53,6 +56,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Hosting:
         drain_seconds=5.0 if on_platform else 0.0,
         predict_route=_route(environment, "AIP_PREDICT_ROUTE", "/predict"),
         health_route=_route(environment, "AIP_HEALTH_ROUTE", "/health"),
+        limits=TRANSFORM_JOB if environment.get("SAGEMAKER_BATCH", "").lower() == "true" else None,
     )
 
 

@@ -40,3 +40,10 @@ class Limits:
             raise ArgumentError("seconds", self.seconds, "give seconds above 0, at most a day")
         if not 0 <= self.window_ms <= 1000:
             raise ArgumentError("window_ms", self.window_ms, "give milliseconds from 0 to 1000")
+
+
+_MOST_SENT = 100 << 20
+
+TRANSFORM_JOB = Limits(body_bytes=_MOST_SENT, inputs=_MOST_SENT, queue=_MOST_SENT)
+"""Bounds under a transform job of SageMaker: what such a job sends at most, 100 MB in all, however many lines these
+are. It is the only client, and its own settings say how much it sends at once."""

@@ -231,7 +231,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, help="stop when this process, which started this one, has ended")
     arguments = parser.parse_args()
     try:
-        serve(ServerConfig(**vars(arguments)))
+        serve(ServerConfig(**vars(arguments), limits=hosting.from_environment().limits or Limits()))
     except HfpcError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -16,7 +16,7 @@ from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
 from hfpc.sinks.sagemaker_hosting import check_network, check_role, check_volume_key, model_request
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, check_tags, registered
-from hfpc.sinks.sagemaker_staging import bucket_and_key
+from hfpc.sinks.sagemaker_staging import StagingConfig, as_archive, bucket_and_key
 
 __all__ = ["BatchPredictSagemakerConfig", "BatchPrediction", "batch_predict", "extra_settings", "registered"]
 
@@ -47,10 +47,12 @@ class BatchPredictSagemakerConfig:
         role: ARN of the role that the job runs as. It may read model and source, and write responses.
         instance_type: Instance type, e.g. "ml.m5.large".
         instances: Instances that share the objects of the source.
-        max_payload_mb: Most MB that the container is sent at once, 1 to 100.
+        max_payload_mb: Most MB that the container is sent at once, 1 to 100. The default holds some ten thousand short
+            texts: our server gets as many lines as fit, and of more it might not answer all within `request_seconds`.
         max_concurrency: Requests at once for an instance; 0 lets SageMaker choose. With more than 1,
             `max_payload_mb` times it may be at most 100.
-        request_seconds: Seconds that a request may take.
+        request_seconds: Seconds that a request may take, 1 to 3600. The default is SageMaker's most, as a request may
+            hold many lines.
         request_retries: How often a request that failed is sent again.
         kms_key: KMS key that encrypts volumes and responses; "" for AWS's own.
         subnets: Subnets of the VPC that containers are connected to.
@@ -66,9 +68,9 @@ class BatchPredictSagemakerConfig:
     role: str
     instance_type: str
     instances: int = 1
-    max_payload_mb: int = 6
+    max_payload_mb: int = 1
     max_concurrency: int = 0
-    request_seconds: int = 600
+    request_seconds: int = 3600
     request_retries: int = 1
     kms_key: str = ""
     subnets: Sequence[str] = ()
@@ -153,24 +155,23 @@ def batch_predict(
         patience: How long is waited; None takes the defaults, and up to five days for the job.
 
     Raises:
-        ArgumentError: An argument cannot be used, or the source is empty.
+        ArgumentError: An argument cannot be used, the source is empty, or transform jobs do not have what the package's
+            container runs on.
         HfpcError: The job failed, or AWS refused or did not answer.
     """
-    given = sagemaker_images.processor(config.instance_type)
-    if given != package.processor:
-        fix = f"it has {given} and the model was registered for {package.processor}: register it for this instance type"
-        raise ArgumentError("instance_type", config.instance_type, fix)
     patience = patience or Patience(total=_LONGEST, pause=30.0)
     place = Place(region=aws.region(package.region), patience=patience)
+    _check_machines(place, package, config)
     with aws.reaching(f"predicting {config.source}"):
         objects = _objects(place, config.source)
         if not objects:
             raise ArgumentError("source", config.source, "there is no object: give JSON lines on S3")
         request = _request(package, config)
-        base = _name([package.arn, package.fingerprint, _model(package, config), request, config.output_uri, objects])
+        model = _model(package, config)
+        base = _name([package.arn, package.fingerprint, model, request, config.output_uri, objects])
         job, found = _job(place, base, config, len(objects))
         if not found:
-            _start(place, job, base, package, config, request)
+            _start(place, job, base, model, config, request)
         # The job may use the model until it ends.
         described = _ended(place, job)
         place.remove(place.sagemaker.delete_model, ModelName=base)
@@ -181,6 +182,28 @@ def batch_predict(
     return BatchPrediction(
         job=job, uri=uri, objects=len(objects), region=place.region, package=package.arn, found=found
     )
+
+
+def _check_machines(place: Place, package: ModelPackage, config: BatchPredictSagemakerConfig) -> None:
+    """Raises ArgumentError where transform jobs do not have what the container runs on; asks nobody."""
+    given = sagemaker_images.processor(config.instance_type)
+    if given != package.processor:
+        fix = f"it has {given} and the model was registered for {package.processor}: register it for this instance type"
+        raise ArgumentError("instance_type", config.instance_type, fix)
+    if package.ami:
+        fix = (
+            f"its image needs the machine image {package.ami}, which transform jobs do not have: deploy it, and ask it"
+        )
+        raise ArgumentError("registered", package.arn, fix)
+    known = place.sagemaker.meta.service_model.shape_for("TransformInstanceType").enum
+    if config.instance_type not in known:
+        family = config.instance_type.rpartition(".")[0]
+        alike = [each for each in known if each.startswith(f"{family}.")]
+        usable = ", ".join(alike) or "e.g. ml.m5.large, or on GPUs ml.g5.xlarge"
+        fix = (
+            f"transform jobs run on other types ({usable}), as far as this version of botocore knows: take one of them"
+        )
+        raise ArgumentError("instance_type", config.instance_type, fix)
 
 
 def _objects(place: Place, uri: str) -> dict[str, str]:
@@ -222,13 +245,17 @@ def _request(package: ModelPackage, config: BatchPredictSagemakerConfig) -> dict
     }
     if config.max_concurrency:
         request["MaxConcurrentTransforms"] = config.max_concurrency
+    if ours:
+        request["Environment"] = {"HFPC_TIMEOUT": str(config.request_seconds)}
     return request
 
 
 def _model(package: ModelPackage, config: BatchPredictSagemakerConfig) -> dict[str, Any]:
+    """The request that makes the model, without its name; of an archive, as transform jobs take no folder."""
+    staging = StagingConfig(uri=package.staging_uri, kms_key=package.kms_key)
     return model_request(
         package,
-        model_data=package.model_data,
+        model_data=as_archive(package.model_data, staging, package.region),
         role=config.role,
         subnets=config.subnets,
         security_groups=config.security_groups,
@@ -266,22 +293,22 @@ def _job(place: Place, base: str, config: BatchPredictSagemakerConfig, objects: 
 def _start(
     place: Place,
     job: str,
-    model: str,
-    package: ModelPackage,
+    name: str,
+    model: dict[str, Any],
     config: BatchPredictSagemakerConfig,
     request: dict[str, Any],
 ) -> None:
     """Makes the job and its model; where there is no job after all, the model goes again."""
     tags = tag_list(config.tags, job)
     output = {**request["TransformOutput"], "S3OutputPath": _output(config, job)}
-    names = {"TransformJobName": job, "ModelName": model, "Tags": tags}
+    names = {"TransformJobName": job, "ModelName": name, "Tags": tags}
     try:
-        place.ensure(place.sagemaker.create_model, ModelName=model, Tags=tags, **_model(package, config))
+        place.ensure(place.sagemaker.create_model, ModelName=name, Tags=tags, **model)
         place.ensure(place.sagemaker.create_transform_job, **{**request, "TransformOutput": output}, **names)
     except Exception:
         with suppress(Exception):  # what ended the step is what to tell
             if place.found(place.sagemaker.describe_transform_job, TransformJobName=job) is None:
-                place.remove(place.sagemaker.delete_model, ModelName=model)
+                place.remove(place.sagemaker.delete_model, ModelName=name)
         raise
 
 

@@ -16,7 +16,7 @@ from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointC
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, registered
 from hfpc.sinks.sagemaker_requests import golden_requests
 from hfpc.sinks.sagemaker_rollout import Rollout, roll_out
-from hfpc.sinks.sagemaker_staging import StagingConfig, stage
+from hfpc.sinks.sagemaker_staging import StagingConfig, as_archive
 
 __all__ = ["DeploySagemakerEndpointConfig", "SagemakerEndpoint", "deploy", "extra_settings", "registered"]
 
@@ -185,10 +185,10 @@ def _check_alarms(place: Place, config: DeploySagemakerEndpointConfig) -> None:
 
 def _model_data(package: ModelPackage, config: DeploySagemakerEndpointConfig) -> str:
     """Where the model is in the form that the endpoint takes: serverless ones take archives only."""
-    if config.mode != "serverless" or package.model_data.endswith(".tar.gz"):
+    if config.mode != "serverless":
         return package.model_data
-    place = StagingConfig(uri=package.staging_uri, form="archive", kms_key=package.kms_key)
-    return stage(package.model_data, place, package.region).uri
+    place = StagingConfig(uri=package.staging_uri, kms_key=package.kms_key)
+    return as_archive(package.model_data, place, package.region)
 
 
 def _model(package: ModelPackage, data: str, config: DeploySagemakerEndpointConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from hfpc.errors import ArgumentError
 from hfpc.sinks import sagemaker_images
 from hfpc.sinks.sagemaker_register import ModelPackage, check_tags
-from hfpc.sinks.sagemaker_staging import bucket_and_key, check_kms_key, model_data_source
+from hfpc.sinks.sagemaker_staging import bucket_and_key, check_kms_key, container_data
 
 Mode = Literal["realtime", "serverless", "async"]
 Traffic = Literal["all_at_once", "canary", "linear"]
@@ -291,7 +291,7 @@ def model_request(
     """The request that makes a model of SageMaker of a package, without its name."""
     container: dict[str, Any] = {
         "Image": package.image,
-        "ModelDataSource": model_data_source(model_data),
+        **container_data(model_data),
         "Environment": dict(package.environment),
     }
     request: dict[str, Any] = {"PrimaryContainer": container, "ExecutionRoleArn": role}

@@ -16,7 +16,7 @@ from hfpc.manifest import Manifest
 from hfpc.redaction import MASK, redacted
 from hfpc.sinks import sagemaker_card, sagemaker_images, sagemaker_packages
 from hfpc.sinks.sagemaker_images import Container
-from hfpc.sinks.sagemaker_staging import Form, StagedModel, StagingConfig, record, stage, write_object
+from hfpc.sinks.sagemaker_staging import Form, StagedModel, StagingConfig, container_data, record, stage, write_object
 
 PLATFORM = "sagemaker"
 Approval = Literal["Approved", "PendingManualApproval", "Rejected"]
@@ -227,7 +227,7 @@ def _specification(container: Container, staged: StagedModel, config: RegisterSa
         "Containers": [
             {
                 "Image": container.image,
-                "ModelDataSource": staged.source,
+                **container_data(staged.uri),
                 "Environment": {**container.environment, **config.environment},
                 "Framework": "HUGGINGFACE",
             }
@@ -241,7 +241,8 @@ def _specification(container: Container, staged: StagedModel, config: RegisterSa
 
 
 def _model_data(specification: Mapping[str, Any]) -> str:
-    return str(specification["Containers"][0]["ModelDataSource"]["S3DataSource"]["S3Uri"])
+    [container] = specification["Containers"]
+    return str(container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"])
 
 
 def _key(fingerprint: str, specification: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ The name is made of the model's fingerprint, so a retried step finds what it upl
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,16 +78,21 @@ class StagedModel:
     fingerprint: str
     uploaded: int = 0
 
-    @property
-    def source(self) -> dict[str, Any]:
-        """What SageMaker calls `ModelDataSource`."""
-        return model_data_source(self.uri)
+
+def container_data(uri: str) -> dict[str, Any]:
+    """What the definition of a container says of a staged folder or archive.
+
+    An archive is its `ModelDataUrl`: serverless endpoints and transform jobs refuse models with a `ModelDataSource`,
+    whatever that names.
+    """
+    if _is_archive(uri):
+        return {"ModelDataUrl": uri}
+    source = {"S3Uri": uri, "S3DataType": "S3Prefix", "CompressionType": "None"}
+    return {"ModelDataSource": {"S3DataSource": source}}
 
 
-def model_data_source(uri: str) -> dict[str, Any]:
-    """`ModelDataSource` for a staged folder or archive."""
-    kind, compression = ("S3Object", "Gzip") if uri.endswith(".tar.gz") else ("S3Prefix", "None")
-    return {"S3DataSource": {"S3Uri": uri, "S3DataType": kind, "CompressionType": compression}}
+def _is_archive(uri: str) -> bool:
+    return uri.endswith(".tar.gz")
 
 
 def bucket_and_key(uri: str, argument: str = "uri") -> tuple[str, str]:
@@ -156,6 +161,22 @@ def stage(model: str, config: StagingConfig, region: str = "") -> StagedModel:
             key = f"{root}/model/"
             sent = _send_folder(place, key, _sources(model), found)
     return StagedModel(uri=f"s3://{bucket}/{key}", form=config.form, fingerprint=fingerprint, uploaded=sent)
+
+
+def as_archive(model_data: str, config: StagingConfig, region: str = "") -> str:
+    """URI of staged model data as one archive, which is made beside the folder unless it is there.
+
+    Args:
+        model_data: `s3://…` of a staged folder or archive.
+        config: Where it is staged.
+        region: AWS region; "" means the environment's.
+
+    Raises:
+        HfpcError: As `stage` does.
+    """
+    if _is_archive(model_data):
+        return model_data
+    return stage(model_data, replace(config, form="archive"), region).uri
 
 
 def write_object(uri: str, content: bytes, kms_key: str = "", region: str = "") -> None:

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from moto.applicationautoscaling.models import applicationautoscaling_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sagemaker.models import sagemaker_backends
 
 from tests.cloud import sagemaker_containers, sagemaker_transforms
+from tests.cloud.sagemaker_autoscaling import Autoscaling
 from tests.cloud.sagemaker_refusal import Refusal
 
-REGION = "us-east-1"
+REGION = Autoscaling.region
 Content = dict[str, Any]
 Forward = Callable[[], Content]
 
@@ -46,7 +46,7 @@ class _Endpoint:
     reason: str = ""
 
 
-class Control:
+class Control(Autoscaling):
     """Rules and life cycles.
 
     Attributes:
@@ -142,6 +142,10 @@ class Control:
 
     def CreateEndpointConfig(self, body: Content, forward: Forward) -> Content:
         name = body["EndpointConfigName"]
+        for variant in body["ProductionVariants"]:
+            if "ServerlessConfig" in variant and self._has_source(variant["ModelName"]):
+                told = f"{variant['ModelName']} has a ModelDataSource, which serverless endpoints do not take."
+                raise Refusal("ValidationException", told)
         return self._unless_there(self.backend.endpoint_configs, name, "endpoint configuration", forward)
 
     def DescribeEndpointConfig(self, body: Content, forward: Forward) -> Content:
@@ -181,7 +185,7 @@ class Control:
             raise Refusal("ValidationException", f'Could not find endpoint configuration "{config}".')
         if body.get("ExcludeRetainedVariantProperties") == [{"VariantPropertyType": "DataCaptureConfig"}]:
             raise Refusal("ValidationException", "DataCaptureConfig is not currently supported.")
-        if _scaled(name) and self._machines(known.serving) != self._machines(config):
+        if self.is_scaled(f"endpoint/{name}/") and self._machines(known.serving) != self._machines(config):
             told = "must be deregistered as scalable targets with AWS Auto Scaling before they can be removed or have"
             raise Refusal("ValidationException", f"The variant(s) {told} their instance type updated.")
         self.updates.append(body)
@@ -216,7 +220,7 @@ class Control:
         if known.status in ("Creating", "Updating"):
             raise Refusal("ValidationException", f'Cannot update in-progress endpoint "{name}".')
         known.status, known.left = "Deleting", self.steps
-        _end_scaling(name)
+        self.end_scaling(f"endpoint/{name}/")
         self._advance(name)
         return {}
 
@@ -224,6 +228,12 @@ class Control:
 
     def CreateTransformJob(self, body: Content, forward: Forward) -> Content:
         name = body["TransformJobName"]
+        if self._has_source(body["ModelName"]):
+            told = "Model entity with container definitions which use ModelDataSource attribute"
+            raise Refusal("ValidationException", f"SageMaker Batch currently doesn't support {told}.")
+        if (machine := body["TransformResources"]["InstanceType"]) not in sagemaker_transforms.instance_types():
+            told = f"Value '{machine}' at 'transformResources.instanceType' failed to satisfy constraint"
+            raise Refusal("ValidationException", f"1 validation error detected: {told}: enum value set")
         answer = self._unless_there(self.jobs, name, "transform job", forward)
         job = self.jobs[name] = sagemaker_transforms.Job(body, self.steps)
         if job.left == 0:
@@ -249,6 +259,11 @@ class Control:
             raise Refusal("ValidationException", "The request was rejected because the job is not running.")
         job.status = "Stopped"
         return {}
+
+    def _has_source(self, model: str) -> bool:
+        """Whether the data of a model is a `ModelDataSource`."""
+        known = self.backend._models.get(model)
+        return known is not None and "ModelDataSource" in known.primary_container
 
     def _transform(self, job: sagemaker_transforms.Job) -> None:
         image = self.backend.describe_model(job.request["ModelName"]).primary_container["Image"]
@@ -335,22 +350,6 @@ def _raised(deployment: Content) -> str:
         alarm["AlarmName"] for alarm in named if getattr(alarms.get(alarm["AlarmName"]), "state_value", "") == "ALARM"
     ]
     return f"Alarm {raised[0]} was raised, so the deployment was rolled back." if raised else ""
-
-
-def _scaled(endpoint: str) -> bool:
-    """Whether a variant of an endpoint is registered with autoscaling."""
-    backend = applicationautoscaling_backends[DEFAULT_ACCOUNT_ID][REGION]
-    return any(key.startswith(f"endpoint/{endpoint}/") for targets in backend.targets.values() for key in targets)
-
-
-def _end_scaling(endpoint: str) -> None:
-    """Removes the scalable targets of an endpoint with their policies; alarms that were made for these stay."""
-    backend, start = applicationautoscaling_backends[DEFAULT_ACCOUNT_ID][REGION], f"endpoint/{endpoint}/"
-    for targets in backend.targets.values():
-        for key in [key for key in targets if key.startswith(start)]:
-            del targets[key]
-    for key in [key for key, policy in backend.policies.items() if policy.resource_id.startswith(start)]:
-        del backend.policies[key]
 
 
 def _pruned(content: Content) -> Content:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+import botocore.session
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
@@ -30,6 +32,13 @@ class Job:
     status: str = "InProgress"
     reason: str = ""
     sent: list[bytes] = field(default_factory=list)
+
+
+@cache
+def instance_types() -> frozenset[str]:
+    """Those that transform jobs run on, as the description of the service says that botocore comes with."""
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    return frozenset(model.shape_for("TransformInstanceType").enum)
 
 
 def run(job: Job, address: str) -> None:

@@ -43,7 +43,7 @@ class ModelContainer:
         sagemaker = self._client("sagemaker")
         newest = max(sagemaker.list_models()["Models"], key=lambda model: model["CreationTime"])
         container = sagemaker.describe_model(ModelName=newest["ModelName"])["PrimaryContainer"]
-        return str(container["ModelDataSource"]["S3DataSource"]["S3Uri"])
+        return str(container.get("ModelDataUrl") or container["ModelDataSource"]["S3DataSource"]["S3Uri"])
 
     def _fetch(self, uri: str) -> Path:
         """A folder or an archive of S3 as a folder, which is `/opt/ml/model` on SageMaker."""
