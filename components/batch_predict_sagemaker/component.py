@@ -39,6 +39,7 @@ def batch_predict_sagemaker(
         predictions: Its URI is the folder with one object for each of the source, `.out` added to its name;
             its metadata name the platform, job, region, package and number of objects.
     """
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.sagemaker_batch import BatchPredictSagemakerConfig, batch_predict, extra_settings
     from hfpc.sinks.sagemaker_batch import registered as package
 
@@ -51,5 +52,5 @@ def batch_predict_sagemaker(
         **extra_settings(extra),
     )
     predicted = batch_predict(package(registered.metadata), config)
-    predictions.uri = predicted.uri
+    set_uri(predictions, predicted.uri)
     predictions.metadata.update(predicted.metadata)

@@ -55,6 +55,7 @@ def batch_predict_vertex(
             folder with the predictions.
         metrics: Rows predicted, and rows that were not.
     """
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.vertex_batch import BatchPredictVertexConfig, batch_predict, registered_name, resource_uri
 
     config = BatchPredictVertexConfig(
@@ -72,7 +73,7 @@ def batch_predict_vertex(
         timeout_hours=timeout_hours,
     )
     batch = batch_predict(registered_name(registered.metadata), config)
-    job.uri = resource_uri(batch.resource)
+    set_uri(job, resource_uri(batch.resource))
     job.metadata.update(batch.metadata)
     for name, value in batch.metrics.items():
         metrics.log_metric(name, value)

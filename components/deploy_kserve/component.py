@@ -56,6 +56,7 @@ def deploy_kserve(
     Returns:
         endpoint: The service, for `test_endpoint`.
     """
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.kserve import DeployKserveConfig, deploy, extra_settings, location
 
     config = DeployKserveConfig(
@@ -74,5 +75,5 @@ def deploy_kserve(
         **extra_settings(extra),
     )
     deployed = deploy(location(model.path, model.uri, model.metadata), config)
-    endpoint.uri = deployed.url
+    set_uri(endpoint, deployed.url)
     endpoint.metadata.update(deployed.metadata)

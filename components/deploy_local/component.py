@@ -26,9 +26,10 @@ def deploy_local(
             version that served before ("" for none), and whether the alias was moved.
     """
     from hfpc.sinks import local
+    from hfpc.sinks.artifact_uri import set_uri
 
     deployed = local.deploy(**local.registered(registered.metadata), alias=alias)
-    endpoint.uri = deployed.uri
+    set_uri(endpoint, deployed.uri)
     endpoint.metadata.update(
         platform="local",
         registry=deployed.registry,

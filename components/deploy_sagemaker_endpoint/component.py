@@ -57,6 +57,7 @@ def deploy_sagemaker_endpoint(
         endpoint: Its metadata name the platform, endpoint, region, mode, package, configuration, the
             configuration before ("" for none), and whether the endpoint was changed.
     """
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.sagemaker_endpoints import DeploySagemakerEndpointConfig, deploy, extra_settings
     from hfpc.sinks.sagemaker_endpoints import registered as package
 
@@ -76,5 +77,5 @@ def deploy_sagemaker_endpoint(
         **extra_settings(extra),
     )
     deployed = deploy(package(registered.metadata), config)
-    endpoint.uri = deployed.uri
+    set_uri(endpoint, deployed.uri)
     endpoint.metadata.update(deployed.metadata)

@@ -48,6 +48,7 @@ def deploy_vertex_endpoint(
     Returns:
         endpoint: The endpoint, as Google's own components take it too.
     """
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.vertex_endpoints import (
         DeployVertexEndpointConfig,
         deploy,
@@ -69,5 +70,5 @@ def deploy_vertex_endpoint(
         **extra_settings(extra),
     )
     deployed = deploy(registered_name(registered.metadata), config)
-    endpoint.uri = resource_uri(deployed.resource)
+    set_uri(endpoint, resource_uri(deployed.resource))
     endpoint.metadata.update(deployed.metadata)

@@ -55,7 +55,7 @@ def finetune_trainjob(
             `AWS_ENDPOINT_URL` in `environment`, e.g. `http://minio-service.kubeflow:9000`.
 
     Returns:
-        model: The model, where node 0 wrote it.
+        model: A copy of the model; `artifact_uri` in its metadata is where node 0 wrote it.
         metrics: Metrics on the validation rows.
     """
     from hfpc.sinks.trainjob import FinetuneTrainjobConfig, extra_settings, location, train
@@ -78,7 +78,7 @@ def finetune_trainjob(
         "checkpoint_uri": checkpoint_uri,
     }
     trained = train(location(tokenized.uri), settings, config)
-    model.uri = trained.uri
+    trained.fetch(model.path)
     model.framework = "transformers"
     model.metadata.update(trained.metadata)
     for metric, value in trained.metrics.items():

@@ -40,6 +40,7 @@ def register_kubeflow_model(
     """
     from pathlib import Path
 
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.kubeflow_registry import RegisterKubeflowModelConfig, location, register
 
     config = RegisterKubeflowModelConfig(
@@ -51,5 +52,5 @@ def register_kubeflow_model(
         properties=properties,
     )
     made = register(location(model.path, model.uri, model.metadata), Path(predictions.path), config)
-    registered.uri = made.uri
+    set_uri(registered, made.uri)
     registered.metadata.update(made.metadata)

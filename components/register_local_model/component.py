@@ -29,11 +29,12 @@ def register_local_model(
     """
     from pathlib import Path
 
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.local import RegisterLocalModelConfig, register
 
     config = RegisterLocalModelConfig(name=name, registry=registry)
     version = register(Path(model.path), Path(predictions.path), name=config.name, registry=config.registry)
-    registered.uri = version.uri
+    set_uri(registered, version.uri)
     registered.framework = "transformers"
     registered.metadata.update(
         registry=version.registry, name=version.name, version=version.version, fingerprint=version.fingerprint

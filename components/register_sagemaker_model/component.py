@@ -20,7 +20,7 @@ def register_sagemaker_model(
     version: str = "",
     environment: Dict[str, str] = {},
     approval: str = "Approved",
-    form: str = "folder",
+    form: str = "",
     kms_key: str = "",
     region: str = "",
     tags: Dict[str, str] = {},
@@ -43,7 +43,8 @@ def register_sagemaker_model(
         environment: Environment variables of the container, beside those the task needs; no secrets.
         approval: `Approved` (default: the gate let the model through), `PendingManualApproval` or `Rejected`.
             A version that exists already keeps its own.
-        form: `folder` (default: endpoints start without unpacking), or `archive` for serverless endpoints.
+        form: `folder` (endpoints start without unpacking) or `archive` (serverless endpoints take nothing else);
+            empty means `archive` where `instance_type` is empty.
         kms_key: KMS key that encrypts model data, metrics and card; empty means the bucket's own encryption.
         region: AWS region; empty means the environment's.
         tags: Tags of the group, if it is made.
@@ -54,6 +55,7 @@ def register_sagemaker_model(
     """
     from pathlib import Path
 
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.sagemaker_register import RegisterSagemakerModelConfig, register
 
     config = RegisterSagemakerModelConfig(
@@ -70,6 +72,6 @@ def register_sagemaker_model(
         tags=tags,
     )
     package = register(model.path, Path(predictions.path), config)
-    registered.uri = package.model_data
+    set_uri(registered, package.model_data)
     registered.framework = "transformers"
     registered.metadata.update(package.metadata)

@@ -49,6 +49,7 @@ def register_vertex_model(
     """
     from pathlib import Path
 
+    from hfpc.sinks.artifact_uri import set_uri
     from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register, resource_uri
 
     config = RegisterVertexModelConfig(
@@ -64,5 +65,5 @@ def register_vertex_model(
         startup_seconds=int(startup_seconds),
     )
     version = register(model.path, Path(predictions.path), config)
-    registered.uri = resource_uri(version.resource)
+    set_uri(registered, resource_uri(version.resource))
     registered.metadata.update(version.metadata)

@@ -11,10 +11,10 @@ from typing import Any
 def cancellable() -> Iterator[None]:
     """Raises KeyboardInterrupt at the first SIGTERM, with which a step is cancelled, and ignores further ones.
 
-    `hfpc run` sends it to each process of a step, and kills half a minute later what is left, as Kubernetes does. On a
-    cluster it reaches the first process of a container only, which kfp makes a launcher or a shell that may hand
-    nothing on: what a step had begun there is put back by the next one. Outside the main thread Python handles no
-    signals, and nothing changes.
+    `hfpc run` sends it to every process of a step, and kills half a minute later what is left; so do Vertex AI and
+    Docker, as far as the first process of the container hands it on. Kubeflow's executor (Argo) ends about a second
+    after it, which is enough to begin. What is not put back in time, the next step puts back. Outside the main thread
+    Python handles no signals, and nothing changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -22,7 +22,6 @@ from hfpc import manifest, storage
 from hfpc.errors import ArgumentError, DataError, HfpcError
 from hfpc.manifest import Manifest
 from hfpc.progress import Reporter
-from hfpc.sinks.cancelling import cancellable
 from hfpc.sinks.kubernetes_calls import (
     Kind,
     Namespace,
@@ -68,6 +67,14 @@ class TrainedModel:
             "revision": model.revision,
             "fingerprint": model.fingerprint,
         }
+
+    def fetch(self, folder: str) -> None:
+        """Copies the model to a folder, for steps that read it there.
+
+        Raises:
+            ArgumentError: The store refused.
+        """
+        storage.download(self.uri, Path(folder), "output_uri")
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -146,7 +153,6 @@ def _key(tokenized: str, settings: Mapping[str, Any], config: FinetuneTrainjobCo
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
-@cancellable()
 def _run(space: Namespace, body: dict[str, Any], out: str, config: FinetuneTrainjobConfig) -> None:
     """Makes the job and waits for it, and again as often as it may be restarted."""
     name, start = body["metadata"]["name"], time.monotonic()
