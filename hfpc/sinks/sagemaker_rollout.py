@@ -125,7 +125,7 @@ def roll_out(rollout: Rollout) -> Outcome:
         _tidy(rollout, "")
         return Outcome(arn=found["EndpointArn"], previous="", moved=False)
     if found is not None:
-        _check_mode(rollout, before.found)
+        _check_change(rollout, before)
     try:
         now = _bring(rollout, found, before)
     except (Exception, KeyboardInterrupt) as error:
@@ -195,9 +195,14 @@ def _usable(rollout: Rollout) -> Any:
     return None
 
 
-def _check_mode(rollout: Rollout, config: str) -> None:
-    """Raises EndpointError where the endpoint is of another mode, which SageMaker cannot update."""
-    place = rollout.place
+def _check_change(rollout: Rollout, before: _Before) -> None:
+    """Makes sure, before anything is made, that the endpoint can be changed so, and back.
+
+    Raises:
+        ArgumentError: It would get another instance type, and not all of its scaling back.
+        EndpointError: It is of another mode, which SageMaker cannot update.
+    """
+    place, config = rollout.place, before.found
     described = place.found(place.sagemaker.describe_endpoint_config, EndpointConfigName=config)
     if described is None:
         raise EndpointError(f"the configuration {config} of endpoint {rollout.endpoint} is gone: undeploy it first")
@@ -206,6 +211,8 @@ def _check_mode(rollout: Rollout, config: str) -> None:
     if mode != rollout.config.mode:
         fix = f"undeploy it first, or give another endpoint_name for mode {rollout.config.mode}"
         raise EndpointError(f"endpoint {rollout.endpoint} is {mode}, and an endpoint keeps its mode: {fix}")
+    if _has_other_machines(rollout, described):
+        scaling.check_movable(place, rollout.endpoint, rollout.config.instance_type, before.scaling)
 
 
 def _first(rollout: Rollout) -> None:
@@ -226,7 +233,8 @@ def _update(rollout: Rollout, found: Any, before: _Before) -> None:
     _ensure_config(rollout, rollout.name, rollout.hosting)
     _check_unchanged(rollout, before)
     _note(place, found, before.config, scaling.noted(before.scaling))
-    keeps = rollout.config.scales and before.scaling.limits is not None
+    after = scaling.wanted(rollout.config, before.scaling)
+    keeps = before.scaling.limits is not None and after.limits is not None
     _move(rollout, rollout.name, other=before.found, keep_instances=keeps, **rollout.shift)
 
 
@@ -243,17 +251,16 @@ def _check_unchanged(rollout: Rollout, before: _Before) -> None:
 def _move(rollout: Rollout, config: str, *, other: str, keep_instances: bool, **settings: Any) -> None:
     """Moves the endpoint between the configuration of this rollout and another one, to `config`."""
     place, name = rollout.place, rollout.endpoint
-    if _other_machines(rollout, other):
+    if _has_other_machines(rollout, place.ask(place.sagemaker.describe_endpoint_config, EndpointConfigName=other)):
         scaling.remove(place, name)  # SageMaker refuses to change the instance type of what is scaled
         keep_instances = False
     change_config(place, name, config, keep_instances=keep_instances, **settings)
 
 
-def _other_machines(rollout: Rollout, config: str) -> bool:
-    place = rollout.place
-    described = place.ask(place.sagemaker.describe_endpoint_config, EndpointConfigName=config)
+def _has_other_machines(rollout: Rollout, config: Any) -> bool:
+    """Whether a configuration, as SageMaker describes it, has another instance type than this rollout."""
     wanted = rollout.hosting["ProductionVariants"][0].get("InstanceType")
-    return bool(described["ProductionVariants"][0].get("InstanceType") != wanted)
+    return bool(config["ProductionVariants"][0].get("InstanceType") != wanted)
 
 
 def _ensure_model(rollout: Rollout) -> None:

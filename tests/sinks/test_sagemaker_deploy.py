@@ -16,13 +16,12 @@ CHANGES = {
     "AddTags",
 }
 SCALED = {"min_instances": 1, "max_instances": 4, "scaling_target": 100}
-LATER = {
-    "mode": "async",
-    "output_uri": "s3://models/async",
-    "min_instances": 0,
-    "max_instances": 2,
-    "scaling_target": 5,
-}
+
+
+def registration(instance_type):
+    return RegisterSagemakerModelConfig(
+        group="tweets", staging_uri="s3://models/staged", image=IMAGE, instance_type=instance_type
+    )
 
 
 def described(endpoint):
@@ -37,8 +36,7 @@ def described(endpoint):
 def test_a_model_is_deployed_asked_replaced_and_taken_away(account, model, mode):
     """As a pipeline does it: registered with its files, then deployed; in steps, as endpoints really change."""
     account.control.steps = 2
-    settings = RegisterSagemakerModelConfig(group="tweets", staging_uri="s3://models/staged", image=IMAGE)
-    registered = register(str(model), None, settings)
+    registered = register(str(model), None, registration(deployment(**mode).instance_type))
     first = deploy(registered, deployment(**mode), QUICK)
     assert first.moved and first.previous_config == ""
     assert state() == served(first)
@@ -49,27 +47,30 @@ def test_a_model_is_deployed_asked_replaced_and_taken_away(account, model, mode)
     again = deploy(registered, deployment(**mode), QUICK)
     assert not again.moved and again.config == first.config
     assert CHANGES.isdisjoint(account.faults.calls)
-    second = deploy(package(model, "new"), deployment(**mode), QUICK) if mode.get("mode") != "serverless" else None
-    if second:
-        assert second.moved and second.previous_config == first.config
-        assert state() == served(second)
+    second = deploy(package(model, "new", archived="serverless" in mode.values()), deployment(**mode), QUICK)
+    assert second.moved and second.previous_config == first.config
+    assert state() == served(second)
     assert account.control.misuses == []
     assert undeploy(NAME, patience=QUICK) and state() == EMPTY
     assert not undeploy(NAME, patience=QUICK)
 
 
 def test_a_serverless_endpoint_gets_an_archive_and_is_updated_at_once(account, model):
-    settings = RegisterSagemakerModelConfig(group="tweets", staging_uri="s3://models/staged", image=IMAGE)
-    registered = register(str(model), None, settings)
+    """Also where the model was registered as a folder."""
+    registered = register(str(model), None, registration("ml.m5.large"))
+    assert registered.model_data.endswith("/model/")
     small = deploy(registered, deployment(mode="serverless", instance_type="", max_concurrency=3), QUICK)
     assert small.model_data.endswith("/model.tar.gz")
     variant = described(small)["ProductionVariants"][0]
     assert variant["ServerlessConfig"] == {"MemorySizeInMB": 3072, "MaxConcurrency": 3}
     container = aws.client("sagemaker").describe_model(ModelName=small.config)["PrimaryContainer"]
-    assert container["ModelDataSource"]["S3DataSource"]["CompressionType"] == "Gzip"
-    archived = register(str(model), None, RegisterSagemakerModelConfig(**{**vars(settings), "form": "archive"}))
+    assert container["ModelDataUrl"] == small.model_data and "ModelDataSource" not in container
+    archived = register(str(model), None, registration(""))
+    account.faults.clear()
     large = deploy(archived, deployment(mode="serverless", instance_type="", memory_mb=6144), QUICK)
     assert state() == served(large) and "DeploymentConfig" not in account.control.updates[-1]
+    assert large.model_data == archived.model_data == small.model_data
+    assert {"S3.PUT", "S3.POST"}.isdisjoint(account.faults.calls)
 
 
 def test_everything_that_is_set_reaches_sagemaker(account, model):
@@ -109,46 +110,6 @@ def test_everything_that_is_set_reaches_sagemaker(account, model):
     }
     assert policy["TerminationWaitInSeconds"] == 30
     assert update["DeploymentConfig"]["AutoRollbackConfiguration"] == {"Alarms": [{"AlarmName": "errors"}]}
-
-
-def test_instances_follow_the_load_and_async_ones_go_to_none(account, model):
-    old = package(model, "old")
-    first = deploy(old, deployment(**SCALED), QUICK)
-    scaling = state()["scaling"][NAME]
-    assert scaling.limits == (1, 4)
-    tracking = scaling.policies["hfpc-tracking"]["TargetTrackingScalingPolicyConfiguration"]
-    assert tracking["TargetValue"] == 100
-    larger = deploy(old, deployment(**{**SCALED, "max_instances": 8}), QUICK)
-    assert state()["scaling"][NAME].limits == (1, 8)
-    assert not larger.moved and larger.config == first.config and account.control.updates == []
-    deploy(old, deployment(), QUICK)
-    assert state() == served(first)
-    undeploy(NAME, patience=QUICK)
-    deploy(old, deployment(**LATER), QUICK)
-    there = state()
-    assert there["scaling"][NAME].limits == (0, 2)
-    assert there["alarms"] == ["hfpc-tweets-backlog-without-capacity"]
-    account.faults.clear()
-    deploy(old, deployment(**LATER), QUICK)
-    assert CHANGES.isdisjoint(account.faults.calls)
-    undeploy(NAME, patience=QUICK)
-    assert state() == EMPTY
-
-
-def test_policies_of_others_stay(account, model):
-    first = deploy(package(model, "old"), deployment(**SCALED), QUICK)
-    steps = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [], "Cooldown": 60}
-    aws.client("application-autoscaling").put_scaling_policy(
-        PolicyName="theirs",
-        PolicyType="StepScaling",
-        ServiceNamespace="sagemaker",
-        ResourceId=f"endpoint/{NAME}/variant/all",
-        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
-        StepScalingPolicyConfiguration=steps,
-    )
-    second = deploy(package(model, "new"), deployment(instance_type="ml.m5.xlarge"), QUICK)
-    assert second.config != first.config
-    assert set(state()["scaling"][NAME].policies) == {"theirs"}
 
 
 def test_a_model_that_answers_otherwise_never_serves(account, model):

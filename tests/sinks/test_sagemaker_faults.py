@@ -31,6 +31,7 @@ CASES = {
     "first": (None, SCALED),
     "update": (SCALED, SCALED),
     "async first": (None, LATER),
+    "async update": (LATER, LATER),
     "serverless first": (None, SERVERLESS),
     "serverless update": (SERVERLESS, SERVERLESS),
 }
@@ -65,7 +66,8 @@ class Kept:
             applicationautoscaling_backends[DEFAULT_ACCOUNT_ID][REGION],
             cloudwatch_backends[DEFAULT_ACCOUNT_ID][REGION],
         ]
-        self._names = ("_endpoints", "endpoints", "endpoint_configs", "_models", "targets", "policies", "alarms")
+        self._names = ("_endpoints", "endpoints", "endpoint_configs", "_models", "alarms")
+        self._names += ("targets", "policies", "scheduled_actions")
         self._attributes = copy.deepcopy([self._of(item) for item in self._objects])
 
     def _of(self, item):
