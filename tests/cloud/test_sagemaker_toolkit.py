@@ -1,5 +1,7 @@
 """A model made here runs in the stock container: AWS's own toolkit and server, started as the container does.
 
+Deployments to it go through a SageMaker on this machine, in which the image of the stock container is that server.
+
 They get an environment of their own, because the toolkit on PyPI needs Transformers 4. It is made of the package
 index, and of this environment for what both can share, e.g. torch.
 """
@@ -21,11 +23,19 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
+from hfpc import aws, golden
 from hfpc.data.load_dataset import LoadDatasetConfig, load_dataset
 from hfpc.data.preprocess import PreprocessConfig, preprocess
+from hfpc.errors import EndpointError
+from hfpc.inference.predictor import Predictor
+from hfpc.sinks.endpoint_test import TestEndpointConfig, test_endpoint
+from hfpc.sinks.sagemaker import predict
+from hfpc.sinks.sagemaker_endpoints import SagemakerEndpoint, deploy
+from hfpc.sinks.sagemaker_register import RegisterSagemakerModelConfig, register
 from hfpc.training.export import save_tokenizer
 from hfpc.training.finetune import FinetuneConfig, finetune
 from tests.serving.processes import serving as our_server
+from tests.sinks.sagemaker_place import QUICK, deployment
 
 PACKAGES = [
     "multi-model-server==1.1.11",
@@ -36,6 +46,9 @@ PACKAGES = [
     "tokenizers==0.22.1",
     "transformers==4.57.6",
 ]
+LONG = "no " * 600
+"""More than the models here take."""
+
 HANDLER = "sagemaker_huggingface_inference_toolkit.handler_service:handle"
 
 pytestmark = [
@@ -158,6 +171,43 @@ def texts(tweets):
     return [row["text"] for row in rows] + ["üben, 東京, 😀", "no " * 300]
 
 
+@pytest.fixture(scope="module")
+def classifier(stock, finetuned, texts, tmp_path_factory):
+    """The address of the stock server with the fine-tuned model, warm."""
+    scratch = tmp_path_factory.mktemp("classifier")
+    with serving(stock, finetuned, "text-classification", scratch) as (url, process):
+        answer(url, process, texts[:1], scratch)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def tags(tmp_path_factory, tagging_model):
+    """A tiny model that tags words, with its tokenizer as `finetune` saves it, for Transformers 4 too."""
+    folder = shutil.copytree(tagging_model, tmp_path_factory.mktemp("tags") / "model")
+    save_tokenizer(AutoTokenizer.from_pretrained(tagging_model), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tagger(stock, tags, tmp_path_factory):
+    """The address of the stock server with a model that tags words, warm."""
+    scratch = tmp_path_factory.mktemp("tagger")
+    with serving(stock, tags, "token-classification", scratch) as (url, process):
+        answer(url, process, ["ada"], scratch)
+        yield url
+
+
+def deployed(amazon, url, model, inputs, folder) -> SagemakerEndpoint:
+    """The endpoint of a model with golden requests of these inputs, registered for the default image."""
+    shutil.copytree(model, folder)
+    golden.write(folder, inputs, Predictor(model).respond(inputs))
+    aws.client("s3").create_bucket(Bucket="models")
+    registered = register(str(folder), None, RegisterSagemakerModelConfig(group="m", staging_uri="s3://models/staged"))
+    assert "/huggingface-pytorch-inference:" in registered.image
+    amazon.containers[registered.image] = url
+    return deploy(registered, deployment(), QUICK)
+
+
 def invoke(url, texts, **parameters):
     content = {"inputs": texts, "parameters": parameters} if parameters else {"inputs": texts}
     given = httpx.post(f"{url}/invocations", json=content, timeout=240, trust_env=False)
@@ -166,19 +216,60 @@ def invoke(url, texts, **parameters):
 
 
 def test_a_finetuned_model_gets_the_same_labels_from_the_stock_container_as_from_our_server(
-    stock, finetuned, texts, tmp_path
+    classifier, finetuned, texts, tmp_path
 ):
     with our_server(finetuned, tmp_path) as server:
         ours = [response[0] for response in invoke(server.url, texts)]
-    with serving(stock, finetuned, "text-classification", tmp_path) as (url, process):
-        answer(url, process, texts[:1], tmp_path)
-        theirs = invoke(url, texts, truncation=True)  # the toolkit cuts where we do, but only when it is asked to
+    theirs = invoke(classifier, texts, truncation=True)  # the toolkit cuts where we do, but only when it is asked to
     labels = [response["label"] for response in ours]
     counts = {label: labels.count(label) for label in ("negative", "positive")}
     assert sum(counts.values()) == len(texts) == 52
     assert min(counts.values()) >= 5, counts
     assert [response["label"] for response in theirs] == labels
     assert [response["score"] for response in theirs] == pytest.approx([each["score"] for each in ours], abs=1e-4)
+
+
+def test_a_classifier_is_deployed_to_the_stock_container(amazon, classifier, finetuned, texts, tmp_path):
+    """One of its golden requests is longer than the model takes: the container refuses it by itself."""
+    refused = httpx.post(f"{classifier}/invocations", json={"inputs": [LONG]}, timeout=240, trust_env=False)
+    assert refused.is_error and "size" in refused.text
+    inputs = [*texts[:5], LONG]
+    endpoint = deployed(amazon, classifier, finetuned, inputs, tmp_path / "model")
+    ours = Predictor(finetuned).respond(inputs)
+    [*given, one] = [*predict(endpoint, inputs), *predict(endpoint, [LONG])]
+    assert [each[0]["label"] for each in given] == [each[0]["label"] for each in ours]
+    assert one == given[-1]
+    assert len(predict(endpoint, inputs[:1], {"top_k": 2})[0]) == 2
+    tested = test_endpoint(TestEndpointConfig(requests=2, max_latency_ms=60_000), endpoint.metadata)
+    assert tested.metrics["requests"] == 2
+
+
+def test_a_tagger_is_deployed_to_the_stock_container(amazon, tagger, tags, tagged_dataset, tmp_path):
+    """By itself the container tells a tag for every token; we tell entities, of whole words."""
+    rows = pq.read_table(tagged_dataset / "test").slice(0, 20).to_pylist()
+    inputs = [*(" ".join(row["tokens"]) for row in rows), "unheard names, e.g. 東京 or O'Hara-Smith", LONG]
+    endpoint = deployed(amazon, tagger, tags, inputs, tmp_path / "model")
+    task, ours = endpoint.task, Predictor(tags).respond(inputs)
+    assert task == "token-classification" and sum(map(len, ours)) > 20
+    given = predict(endpoint, inputs)
+    places = ("entity_group", "start", "end")
+    assert [[[each[key] for key in places] for each in entities] for entities in given] == [
+        [[each[key] for key in places] for each in entities] for entities in ours
+    ]
+    assert predict(endpoint, inputs[:1]) == given[:1]
+    [words] = predict(endpoint, inputs[:1], {"aggregation_strategy": "none"})
+    assert words and all("entity" in each for each in words)
+    tested = test_endpoint(TestEndpointConfig(requests=2, max_latency_ms=60_000), endpoint.metadata)
+    assert tested.metrics["requests"] == 2
+
+
+def test_a_model_that_answers_otherwise_does_not_get_into_the_stock_container(amazon, tagger, tags, tmp_path):
+    endpoint = deployed(amazon, tagger, tags, ["ada lovelace was in paris"], tmp_path / "model")
+    document = tmp_path / "model" / golden.FILE_NAME
+    document.write_text(document.read_text().replace('"entity_group": "', '"entity_group": "X'))
+    aws.client("s3").upload_file(str(document), "models", f"{endpoint.model_data.partition('models/')[2]}golden.json")
+    with pytest.raises(EndpointError, match="does not answer as the model did when it was made"):
+        test_endpoint(TestEndpointConfig(requests=1, max_latency_ms=60_000), endpoint.metadata)
 
 
 IDS = """
