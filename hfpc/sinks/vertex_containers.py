@@ -10,6 +10,10 @@ from hfpc.errors import ArgumentError
 _PREDICT_ROUTE = "/predict"
 _HEALTH_ROUTE = "/health"
 _PORT = 8080
+_PERIOD_SECONDS = 10
+_TIMEOUT_SECONDS = 15
+"""Vertex AI wants a probe to time out later than the next would be due (reference of `Probe`), unlike Kubernetes."""
+_CPU_SERVING = re.compile(r"(.*/)?hfpc-serving-cpu([:@].*)?")
 _PULLED = re.compile(r"([a-z0-9-]+\.)?(pkg\.dev|gcr\.io)/.+")
 
 
@@ -31,6 +35,22 @@ def serving_image(image: str) -> str:
     return image or images.SERVING
 
 
+def check_accelerator(image: str, accelerator_type: str) -> None:
+    """Refuses an accelerator that the server of a model cannot use.
+
+    Args:
+        image: The image that serves the model, as it is registered.
+        accelerator_type: Accelerator of each replica; "" for none.
+
+    Raises:
+        ArgumentError: The image is this package's own, which computes on CPUs: the accelerator would be paid for and
+            stay idle.
+    """
+    if accelerator_type and _CPU_SERVING.fullmatch(image):
+        fix = f"the model is registered with {image}, which computes on CPUs: give no accelerator, or register it with "
+        raise ArgumentError("accelerator_type", accelerator_type, f"{fix}an image that has CUDA")
+
+
 def container_spec(
     image: str, environment: Mapping[str, str], shared_memory_mb: int, startup_seconds: int
 ) -> dict[str, Any]:
@@ -42,14 +62,18 @@ def container_spec(
         shared_memory_mb: Shared memory in MB; 0 leaves it to Vertex AI.
         startup_seconds: Seconds that it may take to load the model.
     """
-    health = {"http_get": {"path": _HEALTH_ROUTE, "port": _PORT}, "period_seconds": 10, "timeout_seconds": 5}
+    health = {
+        "http_get": {"path": _HEALTH_ROUTE, "port": _PORT},
+        "period_seconds": _PERIOD_SECONDS,
+        "timeout_seconds": _TIMEOUT_SECONDS,
+    }
     spec: dict[str, Any] = {
         "image_uri": image,
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
         "ports": [{"container_port": _PORT}],
         "predict_route": _PREDICT_ROUTE,
         "health_route": _HEALTH_ROUTE,
-        "startup_probe": {**health, "failure_threshold": -(-startup_seconds // 10)},
+        "startup_probe": {**health, "failure_threshold": -(-startup_seconds // _PERIOD_SECONDS)},
         "health_probe": health,
     }
     if shared_memory_mb:

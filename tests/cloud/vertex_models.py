@@ -1,7 +1,9 @@
 """The Model Registry of the loopback Vertex AI."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from dataclasses import dataclass
 from typing import Any
 
 from google.cloud import aiplatform_v1 as v1
@@ -9,17 +11,38 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format
 
 from tests.cloud.vertex_metrics import check_metrics
-from tests.cloud.vertex_resources import Resources, check_mask, check_names, check_parent, delete_metadata, now, page
+from tests.cloud.vertex_resources import (
+    Resources,
+    check_mask,
+    check_names,
+    check_parent,
+    delete_metadata,
+    do,
+    now,
+    page,
+)
 from tests.cloud.vertex_wire import VertexError
 
 _ALIAS = re.compile("[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
 _MODEL_ID = re.compile("[a-z_][a-z0-9_-]{0,62}")
 
 
+@dataclass
+class _Upload:
+    """A version on its way: the looks that are left, its operation's work, and what adds it."""
+
+    left: int
+    work: "futures.Future[Any]"
+    add: Callable[[], v1.UploadModelResponse]
+
+
 class Models(Resources):
     """ModelService: models, their versions, aliases and evaluations.
 
     Each version is kept under `NAME@VERSION`; the one with the alias `default` also under `NAME`.
+
+    Attributes:
+        upload_looks: How many looks at models and operations an upload takes, whoever looks; 0 lets it be done at once.
     """
 
     def UploadModel(self, request: v1.UploadModelRequest) -> operations_pb2.Operation:
@@ -34,6 +57,7 @@ class Models(Resources):
             raise VertexError("INVALID_ARGUMENT", f"Invalid artifact_uri {model.artifact_uri}: it must be gs://")
         if request.model_id and not _MODEL_ID.fullmatch(request.model_id):
             raise VertexError("INVALID_ARGUMENT", f"Invalid model_id {request.model_id!r}")
+        _check_probes(model.container_spec)
         _check_aliases(model.version_aliases)
         name = request.parent_model or f"{request.parent}/models/{request.model_id or self.new_number()}"
         if request.parent_model:
@@ -41,10 +65,30 @@ class Models(Resources):
         elif name in self.objects:
             raise VertexError("ALREADY_EXISTS", f"Model {name} already exists.")
         metadata = v1.UploadModelOperationMetadata()
-        return self.operation(request.parent, metadata, self._add_version(name, model))
+        if not self.upload_looks:
+            made = self._add_version(name, model)
+            return self.operation(name, metadata, lambda: made)
+        long = self._begun(name, metadata)
+        self._uploads.append(_Upload(self.upload_looks, long.work, lambda: self._add_version(name, model)))
+        return long.operation
 
-    def _add_version(self, name: str, model: v1.Model) -> Any:
-        """As on Vertex AI, the upload goes on whoever asks for its operation: the version is there at once."""
+    def GetOperation(self, name: str) -> operations_pb2.Operation:
+        self._look()
+        return super().GetOperation(name)
+
+    def ListOperations(self, name: str) -> operations_pb2.ListOperationsResponse:
+        self._look()
+        return super().ListOperations(name)
+
+    def _look(self) -> None:
+        """Lets uploads go on."""
+        with self._lock:
+            for upload in self._uploads:
+                upload.left -= 1
+                if not upload.left:
+                    do(upload.work, upload.add)
+
+    def _add_version(self, name: str, model: v1.Model) -> v1.UploadModelResponse:
         with self._lock:
             versions = self._versions(name)
             model.name = name
@@ -56,9 +100,10 @@ class Models(Resources):
             model.supported_deployment_resources_types = [dedicated]
             self.add(model, f"{name}@{model.version_id}")
             self._move_aliases(name, model, aliases if versions else [*aliases, "default"])
-        return lambda: v1.UploadModelResponse(model=name, model_version_id=model.version_id)
+        return v1.UploadModelResponse(model=name, model_version_id=model.version_id)
 
     def GetModel(self, request: v1.GetModelRequest) -> v1.Model:
+        self._look()
         return self.version(request.name)
 
     def version(self, name: str) -> v1.Model:
@@ -134,10 +179,13 @@ class Models(Resources):
     def __init__(self) -> None:
         super().__init__()
         self.evaluations: dict[str, list[v1.ModelEvaluation]] = {}
+        self.upload_looks = 0
+        self._uploads: list[_Upload] = []
 
     def reset(self) -> None:
         super().reset()
         self.evaluations.clear()
+        self.upload_looks, self._uploads = 0, []
 
     def _versions(self, name: str) -> list[v1.Model]:
         return [item for key, item in list(self.objects.items()) if key.startswith(f"{name}@")]
@@ -169,3 +217,16 @@ def _check_aliases(aliases: Iterable[str]) -> None:
     for alias in aliases:
         if not _ALIAS.fullmatch(alias):
             raise VertexError("INVALID_ARGUMENT", f"Invalid version alias {alias!r}")
+
+
+def _check_probes(container: v1.ModelContainerSpec) -> None:
+    """The rules of the reference of `Probe`, where 0 stands for the default: every 10 seconds, 1 second at most."""
+    for name in ("startup_probe", "health_probe", "liveness_probe"):
+        if name not in container:
+            continue
+        probe = getattr(container, name)
+        period, timeout = probe.period_seconds or 10, probe.timeout_seconds or 1
+        if period < 1 or period >= timeout:
+            raise VertexError("INVALID_ARGUMENT", f"{name}: period_seconds must be less than timeout_seconds.")
+        if probe.failure_threshold < 0:
+            raise VertexError("INVALID_ARGUMENT", f"{name}: failure_threshold must be at least 1.")
