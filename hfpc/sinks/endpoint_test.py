@@ -97,7 +97,14 @@ def _test_on_sagemaker(config: TestEndpointConfig, endpoint: SagemakerEndpoint, 
         _check_serves(place, endpoint)
         result = on_this_machine.measure(
             config,
-            lambda inputs: ask(place, endpoint.name, inputs, expected.parameters, output_uri=endpoint.output_uri),
+            lambda inputs: ask(
+                place,
+                endpoint.name,
+                inputs,
+                expected.parameters,
+                output_uri=endpoint.output_uri,
+                kms_key=endpoint.kms_key,
+            ),
             expected.task,
             expected.requests,
             target,

@@ -56,7 +56,7 @@ def predict(
     place = Place(region=endpoint.region, patience=patience or Patience())
     with aws.reaching(f"asking the endpoint {endpoint.name}"):
         given = {**request_parameters(endpoint.family, endpoint.task), **(parameters or {})}
-        return ask(place, endpoint.name, inputs, given, output_uri=endpoint.output_uri)
+        return ask(place, endpoint.name, inputs, given, output_uri=endpoint.output_uri, kms_key=endpoint.kms_key)
 
 
 def undeploy(endpoint_name: str, region: str = "", patience: Patience | None = None) -> bool:

@@ -14,9 +14,9 @@ from hfpc.sinks import sagemaker_images
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
-from hfpc.sinks.sagemaker_hosting import check_network, check_role, check_volume_key, model_request
+from hfpc.sinks.sagemaker_hosting import check_network, check_role, model_request, volume_key
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, check_tags, registered
-from hfpc.sinks.sagemaker_staging import StagingConfig, as_archive, bucket_and_key
+from hfpc.sinks.sagemaker_staging import StagingConfig, as_archive, bucket_and_key, check_kms_key
 
 __all__ = ["BatchPredictSagemakerConfig", "BatchPrediction", "batch_predict", "extra_settings", "registered"]
 
@@ -54,7 +54,8 @@ class BatchPredictSagemakerConfig:
         request_seconds: Seconds that a request may take, 1 to 3600. The default is SageMaker's most, as a request may
             hold many lines.
         request_retries: How often a request that failed is sent again.
-        kms_key: KMS key that encrypts volumes and responses; "" for AWS's own.
+        kms_key: KMS key that encrypts volumes and responses; "" for AWS's own. Volumes of instance types with NVMe
+            disks take none: the instance itself encrypts them.
         subnets: Subnets of the VPC that containers are connected to.
         security_groups: Security groups of the VPC.
         tags: Tags of the job and its model.
@@ -101,7 +102,7 @@ class BatchPredictSagemakerConfig:
         if self.max_concurrency * self.max_payload_mb > 100:
             fix = f"times max_payload_mb={self.max_payload_mb} it may be at most 100 MB"
             raise ArgumentError("max_concurrency", self.max_concurrency, fix)
-        check_volume_key(self.kms_key, self.instance_type)
+        check_kms_key(self.kms_key)
         check_network(self.subnets, self.security_groups)
         check_tags(self.tags)
 
@@ -231,7 +232,9 @@ def _request(package: ModelPackage, config: BatchPredictSagemakerConfig) -> dict
     output = {"Accept": content_type, "AssembleWith": "Line"}
     resources: dict[str, Any] = {"InstanceType": config.instance_type, "InstanceCount": config.instances}
     if config.kms_key:
-        output["KmsKeyId"] = resources["VolumeKmsKeyId"] = config.kms_key
+        output["KmsKeyId"] = config.kms_key
+    if key := volume_key(config.kms_key, config.instance_type):
+        resources["VolumeKmsKeyId"] = key
     request = {
         "TransformInput": {"DataSource": source, "ContentType": content_type, "SplitType": "Line"},
         "TransformOutput": output,

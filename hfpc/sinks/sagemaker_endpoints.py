@@ -12,7 +12,7 @@ from hfpc.sinks import sagemaker_images
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
-from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointConfig, Mode, model_request
+from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointConfig, Mode, model_request, volume_key
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, registered
 from hfpc.sinks.sagemaker_requests import golden_requests
 from hfpc.sinks.sagemaker_rollout import Rollout, roll_out
@@ -38,6 +38,7 @@ class SagemakerEndpoint:
         family: Family of the container, which says how it is asked: "hfpc", "huggingface" or "vllm"; "" for another.
         model_data: Where the model's files are, `s3://…`.
         output_uri: Where an async endpoint writes its responses; "" for others.
+        kms_key: KMS key that encrypts its requests and responses on S3; "" for the bucket's own encryption.
         config: Name of the endpoint's configuration.
         previous_config: Name of the one before; "" for none. It is gone.
         moved: Whether deploying changed the endpoint; False where the model served so already.
@@ -56,6 +57,7 @@ class SagemakerEndpoint:
     config: str
     previous_config: str
     moved: bool
+    kms_key: str = ""
 
     @property
     def uri(self) -> str:
@@ -137,12 +139,13 @@ def deploy(
         config=name,
         previous_config=outcome.previous,
         moved=outcome.moved,
+        kms_key=config.kms_key,
     )
 
 
 def _patience(config: DeploySagemakerEndpointConfig, patience: Patience) -> Patience:
     """Waits also for as long as the settings let an update wait, and containers load and become healthy."""
-    waits = config.shift_seconds + 2 * config.startup_seconds if config.mode != "serverless" else 0
+    waits = config.update_seconds if config.mode != "serverless" else 0
     return replace(patience, total=patience.total + waits)
 
 
@@ -219,8 +222,8 @@ def _hosting(package: ModelPackage, config: DeploySagemakerEndpointConfig) -> di
         request["AsyncInferenceConfig"] = _async(config)
     if config.capture_uri:
         request["DataCaptureConfig"] = _capture(config)
-    if config.kms_key:
-        request["KmsKeyId"] = config.kms_key
+    if key := volume_key(config.kms_key, config.instance_type):
+        request["KmsKeyId"] = key
     return request
 
 
@@ -290,7 +293,7 @@ def _shift(config: DeploySagemakerEndpointConfig) -> dict[str, Any]:
         "BlueGreenUpdatePolicy": {
             "TrafficRoutingConfiguration": routing,
             "TerminationWaitInSeconds": config.termination_wait_seconds,
-            "MaximumExecutionTimeoutInSeconds": min(28_800, config.shift_seconds + 3_600),
+            "MaximumExecutionTimeoutInSeconds": config.update_seconds + 3_600,
         }
     }
     if config.alarms:

@@ -24,7 +24,8 @@ _LOCAL_DISKS = re.compile(
 )
 """Instance types with NVMe disks of their own."""
 
-_LONGEST_SHIFT = 25_200
+_LONGEST_WAITS = 25_200
+"""Seconds; SageMaker lets an update take an hour more at most."""
 
 RARE: dict[str, type] = {
     "initial_instances": int,
@@ -79,7 +80,8 @@ class DeploySagemakerEndpointConfig:
         alarms: Names of CloudWatch alarms; one that is raised during an update rolls it back.
         capture_uri: `s3://…` that requests and responses are captured to; "" for none.
         capture_percent: Share of requests that is captured.
-        kms_key: KMS key that encrypts volumes, async output and captured data; "" for AWS's own.
+        kms_key: KMS key that encrypts volumes, async requests and output, and captured data; "" for AWS's own. Volumes
+            of instance types with NVMe disks take none: the instance itself encrypts them.
         subnets: Subnets of the VPC that containers are connected to.
         security_groups: Security groups of the VPC.
         startup_seconds: Seconds that a container may take to load and to become healthy, 60 to 3600; 0 means
@@ -229,15 +231,15 @@ class DeploySagemakerEndpointConfig:
         if self.instances < 2:
             fix = f"{self.traffic} needs at least two instances, to move a part of them: set min_instances to 2"
             raise ArgumentError("traffic", self.traffic, fix)
-        if self.shift_seconds > _LONGEST_SHIFT:
-            fix = f"SageMaker ends an update after 8 hours, and these waits take {self.shift_seconds} s: wait less"
+        if self.update_seconds > _LONGEST_WAITS:
+            fix = f"SageMaker ends an update after 8 hours, and these waits take {self.update_seconds} s: wait less"
             raise ArgumentError("traffic_wait_seconds", self.traffic_wait_seconds, fix)
 
     @property
-    def shift_seconds(self) -> int:
-        """Seconds that an update waits in all."""
+    def update_seconds(self) -> int:
+        """Seconds that an update may wait in all: for models and containers to start, moves, and old instances."""
         steps = -(-100 // self.traffic_percent) if self.traffic == "linear" else 2 if self.traffic == "canary" else 1
-        return steps * self.traffic_wait_seconds + self.termination_wait_seconds
+        return 2 * self.startup_seconds + steps * self.traffic_wait_seconds + self.termination_wait_seconds
 
     def _check_places(self) -> None:
         for argument in ("output_uri", "failure_uri", "capture_uri"):
@@ -245,7 +247,7 @@ class DeploySagemakerEndpointConfig:
                 bucket_and_key(getattr(self, argument), argument)
         if not 1 <= self.capture_percent <= 100:
             raise ArgumentError("capture_percent", self.capture_percent, "give percent, 1 to 100")
-        check_volume_key(self.kms_key, self.instance_type)
+        check_kms_key(self.kms_key)
         check_network(self.subnets, self.security_groups)
 
 
@@ -263,12 +265,9 @@ def check_role(role: str) -> None:
         )
 
 
-def check_volume_key(key: str, instance_type: str) -> None:
-    """Raises ArgumentError where SageMaker takes no such key for the volumes of an instance type."""
-    check_kms_key(key)
-    if key and _LOCAL_DISKS.fullmatch(instance_type):
-        fix = f"{instance_type} has disks of its own, which are encrypted already and take no key: leave it empty"
-        raise ArgumentError("kms_key", key, fix)
+def volume_key(key: str, instance_type: str) -> str:
+    """The key of the volumes of an instance type; "" for types with disks of their own, which take no key."""
+    return "" if _LOCAL_DISKS.fullmatch(instance_type) else key
 
 
 def check_network(subnets: Sequence[str], security_groups: Sequence[str]) -> None:

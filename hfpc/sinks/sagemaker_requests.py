@@ -78,7 +78,7 @@ def _from_archive(place: Place, bucket: str, key: str) -> bytes | None:
     return None
 
 
-def check_golden(place: Place, endpoint: str, expected: Golden | None, output_uri: str = "") -> None:
+def check_golden(place: Place, endpoint: str, expected: Golden | None, output_uri: str = "", kms_key: str = "") -> None:
     """Sends the golden requests to an endpoint.
 
     Raises:
@@ -88,7 +88,7 @@ def check_golden(place: Place, endpoint: str, expected: Golden | None, output_ur
         print(f"{endpoint} is healthy; its task has no golden requests to send", flush=True)
         return
     inputs = [request["inputs"] for request in expected.requests]
-    expected.check(endpoint, ask(place, endpoint, inputs, expected.parameters, output_uri=output_uri))
+    expected.check(endpoint, ask(place, endpoint, inputs, expected.parameters, output_uri=output_uri, kms_key=kms_key))
 
 
 def ask(
@@ -98,6 +98,7 @@ def ask(
     parameters: Mapping[str, Any] | None = None,
     *,
     output_uri: str = "",
+    kms_key: str = "",
 ) -> list[Any]:
     """A response for each input.
 
@@ -107,6 +108,7 @@ def ask(
         inputs: Inputs of the model's task.
         parameters: Parameters of the task.
         output_uri: For an async endpoint, `s3://…` below which inputs are put; "" for others.
+        kms_key: KMS key that encrypts them there; "" for the bucket's own encryption.
 
     Raises:
         EndpointError: The endpoint refused, or answered in another form.
@@ -118,7 +120,7 @@ def ask(
         if parameters:
             content["parameters"] = dict(parameters)
         body = json.dumps(content).encode()
-        answer = _later(place, endpoint, body, output_uri) if output_uri else _now(place, endpoint, body)
+        answer = _later(place, endpoint, body, output_uri, kms_key) if output_uri else _now(place, endpoint, body)
         responses += _responses(endpoint, answer, len(part))
     return responses
 
@@ -136,7 +138,7 @@ def _now(place: Place, endpoint: str, body: bytes) -> bytes:
     return content
 
 
-def _later(place: Place, endpoint: str, body: bytes, output_uri: str) -> bytes:
+def _later(place: Place, endpoint: str, body: bytes, output_uri: str, kms_key: str) -> bytes:
     """Puts the request on S3 and waits for the answer there; what was put there for it is taken away again.
 
     SageMaker names the answer after the request's id, so a call that is made again has no second answer.
@@ -146,7 +148,8 @@ def _later(place: Place, endpoint: str, body: bytes, output_uri: str) -> bytes:
     key = f"{prefix}/hfpc-requests/{number}.json".lstrip("/")
     used = [f"s3://{bucket}/{key}", f"{output_uri.rstrip('/')}/{number}.out"]
     try:
-        place.ask(place.s3.put_object, Bucket=bucket, Key=key, Body=body)
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+        place.ask(place.s3.put_object, Bucket=bucket, Key=key, Body=body, **encryption)
         given = place.ask(
             place.runtime.invoke_endpoint_async,
             EndpointName=endpoint,
@@ -174,12 +177,23 @@ def _forget(place: Place, uri: str) -> None:
 
 def _waited(place: Place, endpoint: str, done: str, failed: str = "") -> bytes:
     for _ in place.patience.polls():
-        if (content := read(place, done)) is not None:
+        if (content := _written(place, done)) is not None:
             return content
-        if failed and (content := read(place, failed)) is not None:
+        if failed and (content := _written(place, failed)) is not None:
             said = " ".join(content.decode(errors="replace").split())[:500]
             raise EndpointError(f"endpoint {endpoint} refused: {said}")
     raise EndpointError(f"endpoint {endpoint} has not written {done} after {place.patience.total:g} seconds")
+
+
+def _written(place: Place, uri: str) -> bytes | None:
+    """What an endpoint has written to S3; None as long as it has not."""
+    try:
+        return read(place, uri)
+    except Exception as error:
+        if aws.code(error) != "AccessDenied":
+            raise
+        need = f"it needs s3:GetObject on {uri}, and s3:ListBucket on {bucket_and_key(uri)[0]}"
+        raise EndpointError(f"{line(error)}: {need}, or S3 does not tell what is not there yet") from error
 
 
 def read(place: Place, uri: str) -> bytes | None:

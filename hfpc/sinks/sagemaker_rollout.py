@@ -121,7 +121,7 @@ def roll_out(rollout: Rollout) -> Outcome:
         scaling.apply(place, name, scaling.wanted(rollout.config, before.scaling))
         if before.noted:
             _note(place, found, rollout.name)
-        check_golden(place, name, rollout.expected, rollout.config.output_uri)
+        check_golden(place, name, rollout.expected, rollout.config.output_uri, rollout.config.kms_key)
         _tidy(rollout, "")
         return Outcome(arn=found["EndpointArn"], previous="", moved=False)
     if found is not None:
@@ -166,7 +166,7 @@ def _bring(rollout: Rollout, found: Any, before: _Before) -> Any:
         _update(rollout, found, before)
     # Before the check: without what wakes it, an async endpoint that has gone to no instance answers nothing.
     scaling.apply(place, name, scaling.wanted(rollout.config, before.scaling))
-    check_golden(place, name, rollout.expected, rollout.config.output_uri)
+    check_golden(place, name, rollout.expected, rollout.config.output_uri, rollout.config.kms_key)
     now = in_service(name, taken(place, name, rollout.name), rollout.name)
     _note(place, now, rollout.name)
     return now
@@ -228,7 +228,7 @@ def _update(rollout: Rollout, found: Any, before: _Before) -> None:
     _ensure_model(rollout)
     _ensure_config(rollout, trial, rollout.trial)
     _ensure_endpoint(rollout, trial, trial, rollout.tags)
-    check_golden(place, trial, rollout.expected, rollout.config.output_uri)
+    check_golden(place, trial, rollout.expected, rollout.config.output_uri, rollout.config.kms_key)
     _end_trial(rollout)
     _ensure_config(rollout, rollout.name, rollout.hosting)
     _check_unchanged(rollout, before)
