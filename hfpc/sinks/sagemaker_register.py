@@ -40,7 +40,8 @@ class RegisterSagemakerModelConfig:
         environment: Environment variables of the container, beside those that the task needs; no secrets.
         approval: "Approved" by default, because a gate let the model through before; "PendingManualApproval" for
             groups in which people decide. A package that exists already keeps its own.
-        form: "folder", or "archive" for what takes nothing else, e.g. serverless endpoints.
+        form: "folder", which endpoints start from without unpacking, or "archive", which everything takes. "" means
+            "archive" where `instance_type` is empty, as serverless endpoints take nothing else, and "folder" otherwise.
         kms_key: KMS key that encrypts model data, metrics and card; "" means the bucket's own encryption.
         region: AWS region; "" means the environment's.
         tags: Tags of the group, if it is made.
@@ -56,7 +57,7 @@ class RegisterSagemakerModelConfig:
     version: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     approval: Approval = "Approved"
-    form: Form = "folder"
+    form: Form | Literal[""] = ""
     kms_key: str = ""
     region: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -74,7 +75,8 @@ class RegisterSagemakerModelConfig:
     @property
     def place(self) -> StagingConfig:
         """Where model data goes."""
-        return StagingConfig(uri=self.staging_uri, form=self.form, kms_key=self.kms_key)
+        form = self.form or ("folder" if self.instance_type else "archive")
+        return StagingConfig(uri=self.staging_uri, form=form, kms_key=self.kms_key)
 
 
 @dataclass(frozen=True, kw_only=True)
