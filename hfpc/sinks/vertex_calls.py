@@ -149,11 +149,13 @@ class Place:
             self._done(client, raw)
 
     def _operations(self, client: Any, resource: str) -> list[Any]:
-        """The long operations on a resource."""
+        """The long operations on a resource; one that is not there yet may have none, or not be known."""
         found: list[Any] = []
         token = ""
         while True:
-            answer = self.ask(client.list_operations, {"name": resource, "page_token": token})
+            answer = self.found(client.list_operations, {"name": resource, "page_token": token})
+            if answer is None:
+                return found
             found += answer.operations
             token = answer.next_page_token
             if not token:

@@ -187,7 +187,8 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
     Where another version serves already, the new one is first deployed to a trial endpoint of its own and sent the
     golden requests kept with the model: Vertex AI offers no way to ask a deployed model that has no traffic. Then
     it is deployed beside the old one, gets its canary share if there is one, then all traffic, and the old one is
-    taken away. On any failure the traffic is what it was before, and what was made is removed. Deploying what
+    taken away. On any failure the traffic is what it was before, and what was made is removed. The alias `default`
+    moves to the version once it has all traffic and answered rightly, if the model was registered here. Deploying what
     serves already changes nothing; a step that is run again goes on where it stopped. One step at a time may deploy to
     an endpoint: Vertex AI has no lock, and of two each would take away what the other brought.
 
@@ -210,7 +211,7 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
         deployed_model = {
             "id": deployed_id,
             "model": name,
-            "display_name": f"hfpc-{config.endpoint_name}-{version.version_id}",
+            "display_name": f"{vertex_rollout.DEPLOYED}{config.endpoint_name}-{version.version_id}",
             "dedicated_resources": config.resources,
             "service_account": config.service_account,
         }
@@ -286,6 +287,8 @@ def champion(resource: str, patience: Patience | None = None) -> str:
 def undeploy(resource: str, patience: Patience | None = None) -> bool:
     """Takes every model that was deployed here from an endpoint, and removes the endpoint if nothing is left.
 
+    What others deployed to it stays, with all the traffic if it had some.
+
     Args:
         resource: Resource name of the endpoint.
         patience: How long is waited; None takes the defaults.
@@ -305,7 +308,7 @@ def undeploy(resource: str, patience: Patience | None = None) -> bool:
             return False
         if not is_ours(endpoint):
             raise EndpointError(f"{resource} was not made by this library: undeploy it where it was made")
-        vertex_rollout.remove_endpoint(place, resource)
+        vertex_rollout.remove_models(place, resource, vertex_rollout.is_deployed_here)
     return True
 
 

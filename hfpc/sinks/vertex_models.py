@@ -40,8 +40,8 @@ class RegisterVertexModelConfig:
         location: Region, e.g. "us-central1".
         staging_uri: `gs://` folder that a model is copied to which does not lie on Cloud Storage yet.
         image: Serving image, in Artifact Registry, that answers as this package's own does; "" means that.
-        aliases: Aliases that move to this version. By default Vertex AI's own `default`, because a gate let the
-            model through before.
+        aliases: Aliases that move to this version. Not by default Vertex AI's own `default`: the first version of a
+            model gets it, and then `deploy` moves it to the one that was proven.
         labels: Labels beside our own.
         environment: Environment variables of the container; no secrets.
         shared_memory_mb: Shared memory of the container, in MB; 0 leaves it to Vertex AI (64 MB).
@@ -56,7 +56,7 @@ class RegisterVertexModelConfig:
     location: str
     staging_uri: str = ""
     image: str = ""
-    aliases: tuple[str, ...] = ("default",)
+    aliases: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     shared_memory_mb: int = 0
@@ -185,20 +185,25 @@ def _model(config: RegisterVertexModelConfig, record: Manifest, uri: str, key: s
 def _ensure_version(place: Place, config: RegisterVertexModelConfig, model: dict[str, Any], key: str) -> Any:
     """The version with that key, which an alias of its own finds; aliases move to it.
 
-    An alias, unlike a label, is looked up by name: a list may not show yet what was just made.
+    An alias, unlike a label, is looked up by name: a list may not show yet what was just made. A version that is on
+    its way, as a killed step or a lost answer leaves one, has none yet: before one is made, every upload is waited for.
     """
     name = f"{place.parent}/models/{config.name}"
 
     def find() -> Any:
         return place.found(place.models.get_model, {"name": f"{name}@hfpc-{key}"})
 
-    def make() -> None:
+    def make() -> Any:
+        place.wait_for_operations(place.models, name)
+        if (there := find()) is not None:
+            return there
         parent = place.found(place.models.get_model, {"name": name})
         if parent is not None and not is_ours(parent):
             raise HfpcError(f"{name} was not made by this library: give another name")
         target = {"model_id": config.name} if parent is None else {"parent_model": name}
         request = {"parent": place.parent, "model": model, **target}
         place.wait(place.models, place.models.upload_model(request=request, retry=None, timeout=place.patience.call))
+        return None
 
     version = place.ensure(find, make)
     missing = [alias for alias in config.aliases if alias not in version.version_aliases]

@@ -1,5 +1,6 @@
 """Bringing a model into an endpoint's traffic, and everything back to what it was if that fails."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,9 @@ from hfpc.sinks.vertex_predict import SPREADING, answer_of, asker
 TRIAL_LABEL = "hfpc-trial-of"
 PROVEN_LABEL = "hfpc-proven"
 """Label of an endpoint with the id of the model that had all its traffic and answered rightly."""
+DEPLOYED = "hfpc-"
+"""How the display names of models begin that are deployed here."""
+_DEFAULT = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,8 @@ def roll_out(rollout: Rollout) -> tuple[list[str], bool]:
     if endpoint is not None and endpoint.traffic_split == {new: 100} and endpoint.labels.get(PROVEN_LABEL) == new:
         _tidy(rollout)
         return [], False
-    before = {} if endpoint is None else _served(endpoint, new)
+    # Without what a killed step brought in and never proved.
+    before = {} if endpoint is None else _served(endpoint, {new})
     try:
         _bring(rollout, before, expected)
     except (Exception, KeyboardInterrupt) as error:
@@ -84,9 +89,9 @@ def roll_out(rollout: Rollout) -> tuple[list[str], bool]:
     return sorted(before), True
 
 
-def _served(endpoint: Any, new: str) -> dict[str, int]:
-    """The traffic to go back to: without what a killed step brought in and never proved."""
-    there = {each.id for each in endpoint.deployed_models} - {new}
+def _served(endpoint: Any, without: set[str]) -> dict[str, int]:
+    """The traffic of an endpoint without some of its models; that of the one that was proven last if none is left."""
+    there = {each.id for each in endpoint.deployed_models} - without
     shares = {key: share for key, share in endpoint.traffic_split.items() if key in there and share}
     proven = endpoint.labels.get(PROVEN_LABEL, "")
     if not shares and proven in there:
@@ -98,22 +103,42 @@ def remove_trials(place: Place, resource: str, keep: str = "") -> None:
     """Removes the trial endpoints of an endpoint that killed steps left, all but one that goes on."""
     label = f'labels.{TRIAL_LABEL}="{resource.rpartition("/")[2]}"'
     for trial in place.ask(place.endpoints.list_endpoints, {"parent": place.parent, "filter": label}):
-        if is_ours(trial) and trial.name != keep:
-            remove_endpoint(place, trial.name)
+        if trial.name.rpartition("/")[2] != keep.rpartition("/")[2]:  # one may have the project's id, one its number
+            remove_models(place, trial.name, is_deployed_here)
 
 
-def remove_endpoint(place: Place, resource: str) -> None:
-    """Undeploys every model of an endpoint, also one that is on its way, and deletes it."""
-    if place.found(place.endpoints.get_endpoint, {"name": resource}) is None:
+def is_deployed_here(deployed: Any) -> bool:
+    """Whether a model at an endpoint was deployed by this library."""
+    return bool(deployed.display_name.startswith(DEPLOYED))
+
+
+def remove_models(place: Place, resource: str, chosen: Callable[[Any], bool]) -> None:
+    """Undeploys models of an endpoint, also one that is on its way, and deletes it once it holds none.
+
+    An endpoint that was not made here is left alone. What else is deployed at it goes on with all traffic.
+
+    Args:
+        place: The region.
+        resource: Resource name of the endpoint.
+        chosen: Whether a deployed model goes.
+    """
+    endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
+    if endpoint is None or not is_ours(endpoint):
         return
     place.wait_for_operations(place.endpoints, resource)
     endpoint = place.ask(place.endpoints.get_endpoint, {"name": resource})
     # A model that has traffic can only go last.
-    ids = sorted((each.id for each in endpoint.deployed_models), key=lambda key: endpoint.traffic_split.get(key, 0))
-    if len(ids) > 1 and endpoint.traffic_split:
-        _move(place, resource, {ids[-1]: 100})
-    for deployed in ids:
+    going = [each.id for each in endpoint.deployed_models if chosen(each)]
+    going.sort(key=lambda key: endpoint.traffic_split.get(key, 0))
+    stays = len(going) < len(endpoint.deployed_models)
+    if stays:
+        _move(place, resource, _served(endpoint, set(going)))
+    elif len(going) > 1 and endpoint.traffic_split:
+        _move(place, resource, {going[-1]: 100})
+    for deployed in going:
         _undeploy(place, resource, deployed)
+    if stays:
+        return
     _until_gone(
         place,
         resource,
@@ -144,11 +169,12 @@ def _try(rollout: Rollout, expected: Golden) -> None:
     """Sends the golden requests to the model at an endpoint of its own, which is removed whatever they give."""
     place, parent = rollout.place, rollout.endpoint.rpartition("/")[2]
     body = {"display_name": rollout.trial.rpartition("/")[2], "labels": {**MANAGED, TRIAL_LABEL: parent}}
+    body |= {key: rollout.body[key] for key in rollout.body.keys() & {"encryption_spec"}}
     _ensure_endpoint(place, rollout.trial, body)
     _deploy(place, rollout.trial, {**rollout.deployed, "dedicated_resources": _one_replica(rollout)}, {"0": 100})
     _move(place, rollout.trial, {rollout.deployed["id"]: 100})
     _check(place, rollout.trial, rollout.deployed["id"], expected)
-    remove_endpoint(place, rollout.trial)
+    remove_models(place, rollout.trial, is_deployed_here)
 
 
 def _one_replica(rollout: Rollout) -> dict[str, Any]:
@@ -302,10 +328,11 @@ def _put_back(rollout: Rollout, before: dict[str, int], *, made: bool) -> str:
     place, new = rollout.place, rollout.deployed["id"]
 
     def restore() -> None:
-        if place.found(place.endpoints.get_endpoint, {"name": rollout.endpoint}) is None:
+        endpoint = place.found(place.endpoints.get_endpoint, {"name": rollout.endpoint})
+        if endpoint is None or not is_ours(endpoint):  # others may have made it since
             return
         if made:
-            remove_endpoint(place, rollout.endpoint)
+            remove_models(place, rollout.endpoint, lambda each: each.id == new)
             return
         place.wait_for_operations(place.endpoints, rollout.endpoint)
         if before:
@@ -313,7 +340,7 @@ def _put_back(rollout: Rollout, before: dict[str, int], *, made: bool) -> str:
         _undeploy(place, rollout.endpoint, new)
 
     problems = []
-    for step in (restore, lambda: remove_endpoint(place, rollout.trial)):
+    for step in (restore, lambda: remove_models(place, rollout.trial, is_deployed_here)):
         try:
             step()
         except Exception as error:
@@ -322,18 +349,29 @@ def _put_back(rollout: Rollout, before: dict[str, int], *, made: bool) -> str:
 
 
 def _tidy(rollout: Rollout) -> None:
-    """Takes away the models of ours that are no longer asked, once the requests sent to them have ended."""
+    """Takes away the models of ours that are no longer asked, once the requests sent to them have ended.
+
+    Before, as the proven model serves, its version becomes the one that is meant where none is named.
+    """
     place, new = rollout.place, rollout.deployed["id"]
     try:
+        _make_default(place, rollout.deployed["model"])
         endpoint = place.ask(place.endpoints.get_endpoint, {"name": rollout.endpoint})
-        old = [each.id for each in endpoint.deployed_models if each.id != new and each.display_name.startswith("hfpc-")]
+        old = [each.id for each in endpoint.deployed_models if each.id != new and is_deployed_here(each)]
         if old:
             _drain(rollout)
         for deployed in old:
             _undeploy(place, rollout.endpoint, deployed)
     except Exception as error:
-        what = f"{new} serves all traffic of {rollout.endpoint}, but what served before could not be taken away"
+        what = f"{new} serves all traffic of {rollout.endpoint}, but what is left to do failed"
         raise EndpointError(f"{what} ({_line(error)}): run this step again") from error
+
+
+def _make_default(place: Place, model: str) -> None:
+    """Moves the alias `default` to a version, unless it has it, or the model was registered elsewhere."""
+    version = place.ask(place.models.get_model, {"name": model})
+    if is_ours(version) and _DEFAULT not in version.version_aliases:
+        place.ask(place.models.merge_version_aliases, {"name": model, "version_aliases": [_DEFAULT]})
 
 
 def _drain(rollout: Rollout) -> None:

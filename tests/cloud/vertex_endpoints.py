@@ -1,6 +1,7 @@
 """The endpoints of the loopback Vertex AI, answered by real servers."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from tests.cloud.vertex_resources import check_mask, check_names, check_parent, 
 from tests.cloud.vertex_wire import VertexError
 
 PARENT = "projects/test/locations/us-central1"
+
+_ENDPOINT_ID = re.compile("[a-z]([a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,8}")
+_DEPLOYED_ID = re.compile("[0-9]{1,10}")
 
 
 class Endpoints(Models):
@@ -46,6 +50,8 @@ class Endpoints(Models):
         check_parent(request.parent)
         endpoint = v1.Endpoint(request.endpoint)
         check_names(endpoint.display_name, endpoint.labels.items())
+        if request.endpoint_id and not _ENDPOINT_ID.fullmatch(request.endpoint_id):
+            raise VertexError("INVALID_ARGUMENT", f"Invalid endpoint_id {request.endpoint_id!r}")
         endpoint.name = f"{request.parent}/endpoints/{request.endpoint_id or self.new_number()}"
         if endpoint.name in self.objects:
             raise VertexError("ALREADY_EXISTS", f"Endpoint {endpoint.name} already exists.")
@@ -84,6 +90,8 @@ class Endpoints(Models):
     def DeployModel(self, request: v1.DeployModelRequest) -> operations_pb2.Operation:
         endpoint, deployed = self.get(request.endpoint, "Endpoint"), v1.DeployedModel(request.deployed_model)
         model = self.version(deployed.model)
+        if deployed.id and not _DEPLOYED_ID.fullmatch(deployed.id):
+            raise VertexError("INVALID_ARGUMENT", f"Invalid DeployedModel id {deployed.id!r}")
         if not deployed.dedicated_resources.machine_spec.machine_type:
             raise VertexError("INVALID_ARGUMENT", "dedicated_resources.machine_spec.machine_type is required.")
         if deployed.dedicated_resources.min_replica_count < 1:

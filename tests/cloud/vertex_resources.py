@@ -26,7 +26,7 @@ _GRACE_SECONDS = 1.0
 
 
 @dataclass
-class _Long:
+class Long:
     """A long operation, what is still to be asked of it before it is done, and the work that it stands for."""
 
     operation: operations_pb2.Operation
@@ -54,7 +54,7 @@ class Resources:
         self.polls = 1
         self.lag = 0
         self._lists_missed: dict[str, int] = {}
-        self._operations: dict[str, _Long] = {}
+        self._operations: dict[str, Long] = {}
         self._number = 100
         self._lock = threading.RLock()
 
@@ -90,16 +90,21 @@ class Resources:
 
         The work goes on in a thread, whether the operation is asked for or not, as one whose name was lost must.
         """
-        with self._lock:
-            operation = operations_pb2.Operation(name=f"{parent}/operations/{self.new_number()}")
-            operation.metadata.Pack(metadata._pb)
-            long = self._operations[operation.name] = _Long(operation, self.polls, futures.Future())
-        threading.Thread(target=_do, args=(long.work, work), daemon=True).start()
+        long = self._begun(parent, metadata)
+        threading.Thread(target=do, args=(long.work, work), daemon=True).start()
         futures.wait([long.work], _GRACE_SECONDS)
         with self._lock:
             if not self.polls and long.work.done():
                 _finish(long)
-        return operation
+        return long.operation
+
+    def _begun(self, parent: str, metadata: Any) -> Long:
+        """A long operation whose work somebody else does."""
+        with self._lock:
+            operation = operations_pb2.Operation(name=f"{parent}/operations/{self.new_number()}")
+            operation.metadata.Pack(metadata._pb)
+            long = self._operations[operation.name] = Long(operation, self.polls, futures.Future())
+        return long
 
     def new_number(self) -> int:
         with self._lock:
@@ -130,14 +135,14 @@ class Resources:
         return found[::-1]
 
 
-def _do(future: "futures.Future[Any]", work: Callable[[], Any]) -> None:
+def do(future: "futures.Future[Any]", work: Callable[[], Any]) -> None:
     try:
         future.set_result(work())
     except BaseException as error:
         future.set_exception(error)
 
 
-def _finish(long: _Long) -> None:
+def _finish(long: Long) -> None:
     operation = long.operation
     try:
         response = long.work.result()
