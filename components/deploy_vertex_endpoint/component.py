@@ -26,8 +26,8 @@ def deploy_vertex_endpoint(
 
     The new version first answers its golden requests at a trial endpoint of its own, then gets a
     share of the traffic if asked for, then all of it; the old version is taken away last. On any
-    failure the traffic is what it was before, and what was made is removed. Deploying what serves
-    already changes nothing.
+    failure the traffic is what it was before, and what was made is removed. Once it serves, the
+    alias `default` moves to it in the Model Registry. Deploying what serves already changes nothing.
 
     Args:
         registered: A model from `register_vertex_model`.

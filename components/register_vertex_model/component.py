@@ -19,7 +19,7 @@ def register_vertex_model(
     location: str,
     staging_uri: str = "",
     image: str = "",
-    aliases: List[str] = ["default"],
+    aliases: List[str] = [],
     labels: Dict[str, str] = {},
     environment: Dict[str, str] = {},
     shared_memory_mb: int = 0,
@@ -38,7 +38,8 @@ def register_vertex_model(
         location: Region, e.g. `us-central1`.
         staging_uri: Folder (`gs://`) that a model is copied to which does not lie on Cloud Storage.
         image: Serving image, in Artifact Registry; empty takes this package's own.
-        aliases: Aliases that move to this version.
+        aliases: Aliases that move to this version. `default`, which the first version of a model gets,
+            moves with `deploy_vertex_endpoint`.
         labels: Labels, beside the fingerprint of the model.
         environment: Environment variables of the container; no secrets.
         shared_memory_mb: Shared memory of the container in MB; 0 leaves it to Vertex AI.

@@ -11,9 +11,10 @@ from hfpc import images
 def undeploy_vertex_endpoint(endpoint_name: str, project: str, location: str) -> NamedTuple(
     "Outputs", [("removed", bool)]
 ):
-    """Undeploys every model of an endpoint that was made here, and deletes the endpoint.
+    """Undeploys every model that was deployed here from an endpoint, and deletes it once it holds none.
 
-    Where there is no such endpoint, nothing is done. Registered models stay.
+    What others deployed to it stays, with all the traffic if it had some. Where there is no such
+    endpoint, nothing is done. Registered models stay.
 
     Args:
         endpoint_name: Name of the endpoint, as `deploy_vertex_endpoint` was given it.
