@@ -26,6 +26,7 @@ def batch_predict_vertex(
     parameters: dict = {},
     labels: Dict[str, str] = {},
     timeout_hours: float = 24.0,
+    extra: dict = {},
 ):
     """Predicts every line of a file with a registered model, on machines that Vertex AI starts for it.
 
@@ -49,6 +50,7 @@ def batch_predict_vertex(
         parameters: Parameters of the task, e.g. `{"top_k": 1}`.
         labels: Labels of the job.
         timeout_hours: Hours that are waited for the job.
+        extra: Rare settings: `kms_key`, resource name of the Cloud KMS key that encrypts what the job makes.
 
     Returns:
         job: The job, as Google's own components take it too; `gcsOutputDirectory` in its metadata is the
@@ -56,7 +58,13 @@ def batch_predict_vertex(
         metrics: Rows predicted, and rows that were not.
     """
     from hfpc.sinks.artifact_uri import set_uri
-    from hfpc.sinks.vertex_batch import BatchPredictVertexConfig, batch_predict, registered_name, resource_uri
+    from hfpc.sinks.vertex_batch import (
+        BatchPredictVertexConfig,
+        batch_predict,
+        extra_settings,
+        registered_name,
+        resource_uri,
+    )
 
     config = BatchPredictVertexConfig(
         source=source,
@@ -71,6 +79,7 @@ def batch_predict_vertex(
         parameters=parameters,
         labels=labels,
         timeout_hours=timeout_hours,
+        **extra_settings(extra),
     )
     batch = batch_predict(registered_name(registered.metadata), config)
     set_uri(job, resource_uri(batch.resource))

@@ -33,7 +33,8 @@ def deploy_vertex_endpoint(
         registered: A model from `register_vertex_model`.
         endpoint_name: Name of the endpoint, and its id; it is made if there is none.
         machine_type: Machine type of each replica.
-        accelerator_type: Accelerator of each replica, e.g. `NVIDIA_L4`; empty for none.
+        accelerator_type: Accelerator of each replica, e.g. `NVIDIA_L4`; empty for none, and for a model
+            that is registered with this package's own server, which computes on CPUs.
         accelerator_count: Accelerators a replica.
         min_replicas: Replicas that always serve.
         max_replicas: Most replicas that load may start.
@@ -43,7 +44,7 @@ def deploy_vertex_endpoint(
         extra: Rare settings: `canary_seconds` (300), how long it has that share; `drain_seconds` (600), how
             long the old version goes on without traffic, which Google asks for; `target_utilization`
             (percent), above which a replica is added; `dedicated` (false), to make the endpoint with a
-            DNS name of its own.
+            DNS name of its own; `kms_key`, resource name of the Cloud KMS key that encrypts the endpoint.
 
     Returns:
         endpoint: The endpoint, as Google's own components take it too.

@@ -24,6 +24,7 @@ def register_vertex_model(
     environment: Dict[str, str] = {},
     shared_memory_mb: int = 0,
     startup_seconds: int = 600,
+    extra: dict = {},
 ):
     """Adds a model to Vertex AI's Model Registry as a version of the model of that name.
 
@@ -44,6 +45,8 @@ def register_vertex_model(
         environment: Environment variables of the container; no secrets.
         shared_memory_mb: Shared memory of the container in MB; 0 leaves it to Vertex AI.
         startup_seconds: Seconds that the container may take to load the model.
+        extra: Rare settings: `kms_key`, resource name of the Cloud KMS key that encrypts what Vertex AI keeps
+            of the version.
 
     Returns:
         registered: The version, as Google's own components take it too.
@@ -51,7 +54,7 @@ def register_vertex_model(
     from pathlib import Path
 
     from hfpc.sinks.artifact_uri import set_uri
-    from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register, resource_uri
+    from hfpc.sinks.vertex_models import RegisterVertexModelConfig, extra_settings, register, resource_uri
 
     config = RegisterVertexModelConfig(
         name=name,
@@ -64,6 +67,7 @@ def register_vertex_model(
         environment=environment,
         shared_memory_mb=int(shared_memory_mb),
         startup_seconds=int(startup_seconds),
+        **extra_settings(extra),
     )
     version = register(model.path, Path(predictions.path), config)
     set_uri(registered, resource_uri(version.resource))

@@ -11,12 +11,25 @@ from hfpc import google_cloud, storage
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.progress import Reporter
 from hfpc.sinks.patience import Patience
+from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.vertex_calls import MANAGED, Place, check_labels, place_of, resource_uri
+from hfpc.sinks.vertex_containers import check_accelerator
+from hfpc.sinks.vertex_encryption import check_key, encryption
 from hfpc.sinks.vertex_machines import check_account, check_machine, machine_spec
 from hfpc.sinks.vertex_models import PLATFORM
 from hfpc.sinks.vertex_models import registered as registered_name
 
-__all__ = ["BatchPredictVertexConfig", "VertexBatch", "batch_predict", "registered_name", "resource_uri"]
+__all__ = [
+    "BatchPredictVertexConfig",
+    "VertexBatch",
+    "batch_predict",
+    "extra_settings",
+    "registered_name",
+    "resource_uri",
+]
+
+RARE: dict[str, type] = {"kms_key": str}
+"""Settings that the component takes in `extra`, and what each is."""
 
 JOB_LABEL = "hfpc-batch"
 _MOST_INSTANCES = 256  # that our server takes in a request
@@ -47,6 +60,8 @@ class BatchPredictVertexConfig:
         parameters: Parameters of the task, e.g. `{"top_k": 1}`.
         labels: Labels beside our own.
         timeout_hours: Hours that are waited for the job.
+        kms_key: Resource name of the Cloud KMS key that encrypts what the job makes, in its region; "" for Google's
+            own. The predictions on Cloud Storage are encrypted as their bucket is.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -64,6 +79,7 @@ class BatchPredictVertexConfig:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     timeout_hours: float = 24.0
+    kms_key: str = ""
 
     def __post_init__(self) -> None:
         for name in ("source", "destination"):
@@ -75,6 +91,7 @@ class BatchPredictVertexConfig:
                 )
         check_machine(self.machine_type, self.accelerator_type, self.accelerator_count)
         check_account(self.service_account)
+        check_key(self.kms_key)
         if self.replicas < 1:
             raise ArgumentError("replicas", self.replicas, "give at least 1")
         if self.max_replicas < self.replicas:
@@ -106,11 +123,20 @@ class VertexBatch:
         return {"platform": PLATFORM, "resourceName": self.resource, "gcsOutputDirectory": self.uri}
 
 
+def extra_settings(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The rare settings of a batch prediction.
+
+    Raises:
+        ArgumentError: One is unknown, or of another type.
+    """
+    return rare_settings(extra, RARE)
+
+
 def batch_predict(model: str, config: BatchPredictVertexConfig, patience: Patience | None = None) -> VertexBatch:
     """Predicts every line of a source with a registered model, and waits for it.
 
-    The same model, source, destination, parameters and batch size are the same job, as long as the source's files
-    stay what they are: a step that is run again waits for the job that it started, or takes what that made.
+    The same model, source, destination, parameters, batch size and key are the same job, as long as the source's
+    files stay what they are: a step that is run again waits for the job that it started, or takes what that made.
 
     Args:
         model: Resource name of a registered model with its version, from `register`.
@@ -118,14 +144,17 @@ def batch_predict(model: str, config: BatchPredictVertexConfig, patience: Patien
         patience: How long single calls are waited for; None takes the defaults.
 
     Raises:
-        ArgumentError: An argument cannot be used, or there is nothing at the source.
+        ArgumentError: An argument cannot be used, the model's server would leave the accelerator idle, or there is
+            nothing at the source.
         EndpointError: The job failed or took too long; the message has the first errors.
         HfpcError: Google Cloud refused or did not answer.
     """
     place = place_of(model, "registered", patience)
+    check_key(config.kms_key, place.location)
     files = _files(config.source)
     with google_cloud.reaching(f"predicting {config.source}"):
         version = place.ask(place.models.get_model, {"name": model})
+        check_accelerator(version.container_spec.image_uri, config.accelerator_type)
         name = f"{version.name}@{version.version_id}"
         job = _ensure_job(place, _job(name, version.display_name, config, files))
         job = _wait(place, job, config.timeout_hours)
@@ -155,6 +184,7 @@ def _files(source: str) -> list[list[str]]:
 
 def _job(model: str, name: str, config: BatchPredictVertexConfig, files: list[list[str]]) -> dict[str, Any]:
     work = [model, config.source, files, config.destination.rstrip("/"), dict(config.parameters), config.batch_size]
+    work += [config.kms_key] if config.kms_key else []
     key = hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()[:40]
     job: dict[str, Any] = {
         "display_name": f"hfpc-{name}"[:128],
@@ -172,6 +202,7 @@ def _job(model: str, name: str, config: BatchPredictVertexConfig, files: list[li
         "manual_batch_tuning_parameters": {"batch_size": config.batch_size},
         "service_account": config.service_account,
         "labels": {**config.labels, **MANAGED, JOB_LABEL: key},
+        **encryption(config.kms_key),
     }
     if config.parameters:
         from google.protobuf import json_format, struct_pb2  # type: ignore[import-untyped]

@@ -11,7 +11,9 @@ from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks import vertex_predict, vertex_rollout
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.rare_settings import rare_settings
-from hfpc.sinks.vertex_calls import MANAGED, check_name, check_place, is_ours, place_of, resource_uri
+from hfpc.sinks.vertex_calls import MANAGED, Place, check_name, check_place, is_ours, place_of, resource_uri
+from hfpc.sinks.vertex_containers import check_accelerator
+from hfpc.sinks.vertex_encryption import check_key, encryption
 from hfpc.sinks.vertex_machines import check_account, check_machine, machine_spec
 from hfpc.sinks.vertex_models import PLATFORM
 from hfpc.sinks.vertex_models import registered as registered_name
@@ -36,6 +38,7 @@ RARE: dict[str, type] = {
     "dedicated": bool,
     "canary_seconds": float,
     "drain_seconds": float,
+    "kms_key": str,
 }
 """Settings that the component takes in `extra`, and what each is."""
 
@@ -62,6 +65,8 @@ class DeployVertexEndpointConfig:
         canary_seconds: How long it has that share.
         drain_seconds: How long the old version goes on once it has no more traffic. The default is what Google asks
             for: until then all of the region knows, and requests under way have ended.
+        kms_key: Resource name of the Cloud KMS key that encrypts the endpoint, in its region; "" for Google's own.
+            An endpoint keeps the key that it was made with.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -80,11 +85,13 @@ class DeployVertexEndpointConfig:
     canary_percent: int = 0
     canary_seconds: float = 300.0
     drain_seconds: float = 600.0
+    kms_key: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.endpoint_name, "endpoint_name")
         check_machine(self.machine_type, self.accelerator_type, self.accelerator_count)
         check_account(self.service_account)
+        check_key(self.kms_key)
         if self.min_replicas < 1:
             raise ArgumentError("min_replicas", self.min_replicas, "give at least 1: Vertex AI keeps one running")
         if self.max_replicas < self.min_replicas:
@@ -198,15 +205,20 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
         patience: How long is waited; None takes the defaults.
 
     Raises:
-        ArgumentError: An argument cannot be used.
+        ArgumentError: An argument cannot be used, also for this model or endpoint: an accelerator that the model's
+            server leaves idle, or another key than the endpoint's.
         EndpointError: The model could not be deployed or answered otherwise than when it was made.
         HfpcError: Google Cloud refused or did not answer.
     """
     place = place_of(model, "registered", patience)
+    check_key(config.kms_key, place.location)
     with google_cloud.reaching(f"deploying to the endpoint {config.endpoint_name}"):
         version = place.ask(place.models.get_model, {"name": model})
+        check_accelerator(version.container_spec.image_uri, config.accelerator_type)
         name = f"{version.name}@{version.version_id}"
         resource = f"{place.parent}/endpoints/{config.endpoint_name}"
+        if config.kms_key:
+            _check_same_key(place, resource, config.kms_key)
         deployed_id = _deployed_id(name, config)
         deployed_model = {
             "id": deployed_id,
@@ -222,6 +234,7 @@ def deploy(model: str, config: DeployVertexEndpointConfig, patience: Patience | 
                 "display_name": config.endpoint_name,
                 "labels": MANAGED,
                 "dedicated_endpoint_enabled": config.dedicated,
+                **encryption(config.kms_key),
             },
             deployed=deployed_model,
             artifact_uri=version.artifact_uri,
@@ -310,6 +323,15 @@ def undeploy(resource: str, patience: Patience | None = None) -> bool:
             raise EndpointError(f"{resource} was not made by this library: undeploy it where it was made")
         vertex_rollout.remove_models(place, resource, vertex_rollout.is_deployed_here)
     return True
+
+
+def _check_same_key(place: Place, resource: str, kms_key: str) -> None:
+    """Raises ArgumentError where there is an endpoint that another key encrypts: an endpoint keeps its key."""
+    endpoint = place.found(place.endpoints.get_endpoint, {"name": resource})
+    if endpoint is not None and endpoint.encryption_spec.kms_key_name != kms_key:
+        there = endpoint.encryption_spec.kms_key_name or "Google's own key"
+        fix = f"{resource} was made with {there}, and keeps it: give that, or another endpoint_name"
+        raise ArgumentError("kms_key", kms_key, fix)
 
 
 def _deployed_id(model: str, config: DeployVertexEndpointConfig) -> str:

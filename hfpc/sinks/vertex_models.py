@@ -13,6 +13,7 @@ from hfpc.manifest import Manifest
 from hfpc.redaction import MASK, redacted
 from hfpc.sinks import model_folder, vertex_evaluation
 from hfpc.sinks.patience import Patience
+from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.vertex_calls import (
     MANAGED,
     Place,
@@ -23,10 +24,13 @@ from hfpc.sinks.vertex_calls import (
     resource_uri,
 )
 from hfpc.sinks.vertex_containers import container_spec, serving_image
+from hfpc.sinks.vertex_encryption import check_key, encryption
 
-__all__ = ["RegisterVertexModelConfig", "VertexModel", "register", "registered", "resource_uri"]
+__all__ = ["RegisterVertexModelConfig", "VertexModel", "extra_settings", "register", "registered", "resource_uri"]
 
 PLATFORM = "vertex"
+RARE: dict[str, type] = {"kms_key": str}
+"""Settings that the component takes in `extra`, and what each is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,8 @@ class RegisterVertexModelConfig:
         environment: Environment variables of the container; no secrets.
         shared_memory_mb: Shared memory of the container, in MB; 0 leaves it to Vertex AI (64 MB).
         startup_seconds: Seconds that the container may take to load the model.
+        kms_key: Resource name of the Cloud KMS key that encrypts what Vertex AI keeps of the version, in its region;
+            "" for Google's own. The model's files on Cloud Storage are encrypted as their bucket is.
 
     Raises:
         ArgumentError: A value cannot be used.
@@ -61,11 +67,13 @@ class RegisterVertexModelConfig:
     environment: Mapping[str, str] = field(default_factory=dict)
     shared_memory_mb: int = 0
     startup_seconds: int = 600
+    kms_key: str = ""
 
     def __post_init__(self) -> None:
         check_name(self.name)
         serving_image(self.image)
         check_place(self.project, self.location)
+        check_key(self.kms_key, self.location)
         if self.staging_uri and not self.staging_uri.startswith("gs://"):
             raise ArgumentError("staging_uri", self.staging_uri, "give a folder on Cloud Storage, gs://BUCKET/FOLDER")
         for alias in self.aliases:
@@ -110,6 +118,15 @@ class VertexModel:
             "fingerprint": self.fingerprint,
             "artifact_uri": self.uri,
         }
+
+
+def extra_settings(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The rare settings of a registration.
+
+    Raises:
+        ArgumentError: One is unknown, or of another type.
+    """
+    return rare_settings(extra, RARE)
 
 
 def registered(metadata: Mapping[str, Any]) -> str:
@@ -164,8 +181,9 @@ def register(
 
 
 def _key(fingerprint: str, uri: str, config: RegisterVertexModelConfig) -> str:
-    """What tells a version from the others: the model, and all that it takes to serve it."""
+    """What tells a version from the others: the model, all that it takes to serve it, and its key."""
     serving = [serving_image(config.image), dict(config.environment), config.shared_memory_mb, uri]
+    serving += [config.kms_key] if config.kms_key else []
     return hashlib.sha256(json.dumps([fingerprint, serving], sort_keys=True).encode()).hexdigest()[:40]
 
 
@@ -179,6 +197,7 @@ def _model(config: RegisterVertexModelConfig, record: Manifest, uri: str, key: s
         "container_spec": container_spec(image, config.environment, config.shared_memory_mb, config.startup_seconds),
         "labels": {**config.labels, **MANAGED, "hfpc-fingerprint": record.model.fingerprint[:40]},
         "version_aliases": list(dict.fromkeys([f"hfpc-{key}", *config.aliases])),
+        **encryption(config.kms_key),
     }
 
 
