@@ -40,9 +40,18 @@ Account = Annotated[
     str, typer.Option(help="Service account that the tasks run as: its e-mail address, on Kubeflow its name.")
 ]
 Network = Annotated[str, typer.Option(help="Full name of a peered VPC network.")]
-Key = Annotated[str, typer.Option(help="Full name of a Cloud KMS key that encrypts what Vertex AI keeps.")]
+Key = Annotated[
+    str,
+    typer.Option(
+        help="Full name of a Cloud KMS key that encrypts the run and its custom jobs on Vertex AI; "
+        "not the artifacts in the bucket, nor the models, endpoints and batch predictions that steps make."
+    ),
+]
 Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be given many times.")
+    list[str] | None,
+    typer.Option(
+        "--label", metavar="KEY=VALUE", help="A label of the run and its custom jobs; may be given many times."
+    ),
 ]
 SkipPreflight = Annotated[
     bool, typer.Option("--skip-preflight", help="Do not look first for what would make the run fail.")

@@ -64,7 +64,7 @@ def credentials() -> "tuple[Credentials, str]":
     try:
         found, project = _found(*(os.environ.get(name, "") for name in _WHERE))
     except (GoogleAuthError, OSError) as error:
-        fix = f"Google Cloud gives no credentials ({error}): run `gcloud auth application-default login`"
+        fix = f"Google Cloud gives no credentials ({said(error)}): run `gcloud auth application-default login`"
         raise ArgumentError("GOOGLE_APPLICATION_CREDENTIALS", file, fix) from error
     return found, project or ""
 
@@ -85,10 +85,17 @@ def project(given: str = "") -> str:
         ArgumentError: None of them names a project.
         MissingExtraError: The extra `google` is not installed.
     """
-    found = given or os.environ.get("GOOGLE_CLOUD_PROJECT", "") or credentials()[1]
+    found = given or os.environ.get("GOOGLE_CLOUD_PROJECT", "") or _project_of_credentials()
     if not found:
         raise ArgumentError("project", given, "name the Google Cloud project, here or in GOOGLE_CLOUD_PROJECT")
     return found
+
+
+def _project_of_credentials() -> str:
+    try:
+        return credentials()[1]
+    except ArgumentError:  # whoever names a project next is told of it then: both at once would hide the first
+        return ""
 
 
 def client(name: str, location: str) -> Any:
@@ -126,6 +133,11 @@ def session() -> "AuthorizedSession":
     from google.auth.transport.requests import AuthorizedSession
 
     return AuthorizedSession(found)  # type: ignore[no-untyped-call]
+
+
+def said(error: BaseException) -> str:
+    """The text of an error of Google's authentication, whose second argument is only whether to try again."""
+    return str(error) if isinstance(error, OSError) or not error.args else str(error.args[0])
 
 
 def may_pass(error: BaseException | None) -> bool:

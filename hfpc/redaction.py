@@ -9,6 +9,7 @@ MASK = "***"
 _SECRET_NAME = re.compile(
     r"(^|[_-])(token|cookie|password|passwd|secret|credentials?|(api|access|private)[_-]?key)$", re.I
 )
+_NO_SECRETS = ("GOOGLE_APPLICATION_CREDENTIALS",)  # named like one, but it holds the path of a file
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)")
 _SIGNATURE_IN_URL = re.compile(
     r"(?<=[?&])((?:[\w-]*[_-])?(?:sig|signature|token|secret|password|key|api_?key|credential|AWSAccessKeyId)=)"
@@ -28,9 +29,14 @@ def redacted(value: Any, name: str = "") -> Any:
         return [redacted(item, name) for item in value]
     if not isinstance(value, str) or not value:
         return value
-    if _SECRET_NAME.search(name):
+    if _is_secret(name):
         return MASK
     for variable, secret in os.environ.items():
-        if len(secret) >= _SHORTEST and _SECRET_NAME.search(variable):
+        if len(secret) >= _SHORTEST and _is_secret(variable):
             value = value.replace(secret, MASK)
     return _SIGNATURE_IN_URL.sub(rf"\1{MASK}", _PASSWORD_IN_URL.sub(MASK, value))
+
+
+def _is_secret(name: str) -> bool:
+    """Whether what has this name is a secret."""
+    return name not in _NO_SECRETS and bool(_SECRET_NAME.search(name))

@@ -32,6 +32,13 @@ def test_values_of_secret_environment_variables(monkeypatch):
     assert redacted("401 for hf_0123456789 at /a/long/path") == "401 for *** at /a/long/path"
 
 
+def test_the_path_of_a_key_file_is_shown(monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/keys/mine.json")
+    error = ArgumentError("GOOGLE_APPLICATION_CREDENTIALS", "/keys/mine.json", "/keys/mine.json is no key")
+    assert str(error) == "GOOGLE_APPLICATION_CREDENTIALS='/keys/mine.json': /keys/mine.json is no key"
+    assert "key-material" not in str(ArgumentError("AWS_CREDENTIALS", "key-material", "give others"))
+
+
 def test_an_error_shows_the_first_items_of_what_is_long_and_says_that_there_are_more():
     message = str(ArgumentError("top_k", ["a"] * 100_000, "give a number"))
     assert message == f"top_k={['a'] * 20 + ['…']}: give a number"

@@ -53,19 +53,21 @@ def as_custom_job(spec: Spec, component: str, profile: Profile) -> None:
 
 
 def run_as(spec: Spec, submission: VertexSubmission) -> Spec:
-    """A pipeline whose custom jobs run as its other tasks do: same account, network and key.
+    """A pipeline whose custom jobs run as its other tasks do: same account, network, key and labels.
 
-    What the pipeline itself says of a job goes first.
+    What the pipeline itself says of a job goes first. Where the run has no account either, its custom jobs run as
+    Vertex AI's Custom Code Service Agent.
 
     Args:
         spec: A compiled pipeline; it is not changed.
         submission: The run.
     """
     changed = copy.deepcopy(spec)
-    given = {
+    given: dict[str, Any] = {
         "service_account": submission.service_account,
         "network": submission.network,
         "encryption_spec_key_name": submission.kms_key,
+        "labels": submission.labels,
     }
     for component in changed.get("components", {}).values():
         parameters = component.get("inputDefinitions", {}).get("parameters", {})

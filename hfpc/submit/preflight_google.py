@@ -200,7 +200,7 @@ def _connected() -> "AuthorizedSession":
     try:
         session = google_cloud.session()
     except ArgumentError as error:
-        raise NoCredentialsError(error.fix) from None
+        raise NoCredentialsError(google_cloud.said(error.__cause__ or error)) from None
     except MissingExtraError as error:
         raise NoCredentialsError(str(error)) from None
     from google.auth.exceptions import GoogleAuthError
@@ -210,7 +210,7 @@ def _connected() -> "AuthorizedSession":
     try:
         session.credentials.refresh(Request())
     except GoogleAuthError as error:
-        raise NoCredentialsError(f"they get no token ({error.args[0] if error.args else error})") from None
+        raise NoCredentialsError(f"they get no token ({google_cloud.said(error)})") from None
     for scheme in ("http://", "https://"):  # the default keeps fewer connections than there are checks, and warns
         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
     return session

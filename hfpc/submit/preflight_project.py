@@ -9,10 +9,9 @@ from hfpc.doctor import Finding
 from hfpc.submit.preflight_google import Answer, NoCredentialsError
 from hfpc.submit.preflight_images import is_on_artifact_registry, references
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
+from hfpc.submit.vertex_submission import SERVICE_ACCOUNT
 
 _JOB_ID = re.compile(r"[a-z][a-z0-9-]{0,127}")
-_ACCOUNT = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
-_SECRET = re.compile(r"projects/[^/]+/secrets/[^/]+")
 _SUBMIT = "aiplatform.pipelineJobs.create"
 _ACT_AS = "iam.serviceAccounts.actAs"
 
@@ -56,8 +55,6 @@ def apis(subject: Subject) -> Iterator[Finding]:
     needed = ["aiplatform", "storage"]
     if any(is_on_artifact_registry(image) for image in references(subject)):
         needed.append("artifactregistry")
-    if any(isinstance(value, str) and _SECRET.match(value) for value in subject.submission.parameters.values()):
-        needed.append("secretmanager")
     names = [f"projects/{google.project}/services/{name}.googleapis.com" for name in needed]
     path = f"/v1/projects/{google.project}/services:batchGet"
     services = google.get("serviceusage", path, [("names", name) for name in names]).get().get("services", [])
@@ -100,7 +97,7 @@ def location(subject: Subject) -> Iterator[Finding]:
 def service_account(subject: Subject) -> Iterator[Finding]:
     """Whether the account of the tasks is there, and the caller may act as it (IAM API v1)."""
     google, given = subject.google, subject.submission.service_account
-    if given and not _ACCOUNT.fullmatch(given):
+    if given and not SERVICE_ACCOUNT.fullmatch(given):
         fix = "give its e-mail address, NAME@PROJECT.iam.gserviceaccount.com"
         yield problem(f"service account {given}", "is no service account", fix)
         return

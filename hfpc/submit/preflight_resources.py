@@ -1,14 +1,12 @@
 """What a submission names of Google Cloud beside the bucket: the encryption key and the network."""
 
-import re
 from collections.abc import Iterator
 
 from hfpc.doctor import Finding
 from hfpc.submit.preflight_google import UncheckedError
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
+from hfpc.submit.vertex_submission import KMS_KEY, NETWORK
 
-_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
-_NETWORK = re.compile(r"projects/([^/]+)/global/networks/([a-z][a-z0-9-]{0,62})")
 _USE = "cloudkms.cryptoKeyVersions.useToEncrypt"
 
 
@@ -17,7 +15,7 @@ def kms_key(subject: Subject) -> Iterator[Finding]:
     google, key = subject.google, subject.submission.kms_key
     if not key:
         return
-    what, named = f"encryption key {key}", _KEY.fullmatch(key)
+    what, named = f"encryption key {key}", KMS_KEY.fullmatch(key)
     if not named:
         fix = "give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
         yield problem(what, "is no full name of a key", fix)
@@ -44,7 +42,7 @@ def network(subject: Subject) -> Iterator[Finding]:
     given = subject.submission.network
     if not given:
         return
-    what, named = f"network {given}", _NETWORK.fullmatch(given)
+    what, named = f"network {given}", NETWORK.fullmatch(given)
     if not named:
         yield problem(what, "is no full name of a network", "give projects/PROJECT_NUMBER/global/networks/NAME")
         return

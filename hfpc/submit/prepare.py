@@ -19,7 +19,7 @@ from hfpc.submit.parameters import check, resolve
 from hfpc.submit.placement import place
 from hfpc.submit.profiles import find_profile
 from hfpc.submit.publish import download, is_template
-from hfpc.submit.vertex_submission import MOST_LABELS, VertexSubmission
+from hfpc.submit.vertex_submission import KMS_KEY, MOST_LABELS, NETWORK, SERVICE_ACCOUNT, VertexSubmission
 
 LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
 ROOT_VARIABLE = "HFPC_PIPELINE_ROOT"
@@ -110,12 +110,27 @@ def check_options(submission: VertexSubmission) -> None:
         raise ArgumentError("pipeline_root", submission.pipeline_root, "give a folder of a bucket, gs://BUCKET/…")
     check_job_id(submission.job_id)
     check_experiment(submission.experiment)
+    _check_names(submission)
     if len(submission.labels) > MOST_LABELS:
         raise ArgumentError("label", submission.labels, f"give at most {MOST_LABELS} labels")
     for key, value in submission.labels.items():
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)):
             fix = "give lower case letters, digits, '-' and '_', at most 63 a key and a value, a letter first in a key"
             raise ArgumentError("label", f"{key}={value}", fix)
+
+
+def _check_names(submission: VertexSubmission) -> None:
+    """Refuses what cannot be an account, a network or a key; whether it is there, only Google Cloud knows."""
+    account, network, key = submission.service_account, submission.network, submission.kms_key
+    if account and not SERVICE_ACCOUNT.fullmatch(account):
+        fix = "give its e-mail address, NAME@PROJECT.iam.gserviceaccount.com"
+        raise ArgumentError("service_account", account, fix)
+    if network and not ((found := NETWORK.fullmatch(network)) and found[1].isdigit()):
+        fix = "give projects/NUMBER/global/networks/NAME, with the number of the network's project"
+        raise ArgumentError("network", network, fix)
+    if key and not KMS_KEY.fullmatch(key):
+        fix = "give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
+        raise ArgumentError("kms_key", key, fix)
 
 
 def check_job_id(job_id: str) -> None:

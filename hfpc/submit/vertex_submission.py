@@ -1,5 +1,6 @@
 """What is submitted to Vertex AI Pipelines, before anything is asked of Google Cloud."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,6 +8,15 @@ from hfpc.submit.graph import Spec
 
 MOST_LABELS = 63
 """Labels of a run that a caller may give: Vertex AI takes 64, and one is our own."""
+
+SERVICE_ACCOUNT = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
+"""E-mail address of a service account."""
+
+NETWORK = re.compile(r"projects/([^/]+)/global/networks/([a-z][a-z0-9-]{0,62})")
+"""Full name of a network, with its project and its own name; Vertex AI takes the project's number only."""
+
+KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
+"""Full name of a Cloud KMS key, with its region."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +32,11 @@ class VertexSubmission:
         pipeline_root: Folder of the artifacts, `gs://BUCKET/…`.
         job_id: Id of the run: lower case letters, digits and `-`. The same id is never run twice.
         service_account: E-mail address of the account that the tasks run as; "" for the project's
-            Compute Engine default.
+            Compute Engine default, and Vertex AI's Custom Code Service Agent in custom jobs.
         network: Full name of a peered VPC network; "" for none.
-        kms_key: Full name of a Cloud KMS key that encrypts what Vertex AI keeps; "" for Google's.
-        labels: Labels of the run, at most `MOST_LABELS`.
+        kms_key: Full name of a Cloud KMS key that encrypts the run and its custom jobs, and not what their steps
+            make; "" for Google's.
+        labels: Labels of the run and of its custom jobs, at most `MOST_LABELS`.
         caching: True or False for all tasks; None leaves it to each.
         template_uri: Address in Artifact Registry that the spec was downloaded from; "" for none.
         experiment: Name of a Vertex AI experiment that the run belongs to; "" for none.

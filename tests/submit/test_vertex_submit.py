@@ -204,6 +204,10 @@ def test_steps_that_register_take_the_serving_image_from_where_the_caller_has_it
         (["--location", "america"], "location='america'"),
         (["--pipeline-root", "s3://artifacts"], "pipeline_root='s3://artifacts'"),
         (["--to", "moon"], "to='moon': give vertex"),
+        (["--service-account", "foo"], "service_account='foo': give its e-mail address"),
+        (["--network", "default"], "network='default': give projects/NUMBER/global/networks/NAME"),
+        (["--network", "projects/test/global/networks/inside"], "with the number of the network's project"),
+        (["--kms-key", "k"], "kms_key='k': give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_asked(google_cloud, arguments, told):
@@ -235,7 +239,7 @@ def test_a_profile_s_custom_job_runs_as_the_run_does(google_cloud):
     account = "tasks@test.iam.gserviceaccount.com"
     done = submit(
         *("--profile", "gpu-h100x8x2", "--job-id", "two-1"),
-        *("--service-account", account, "--network", network, "--kms-key", key),
+        *("--service-account", account, "--network", network, "--kms-key", key, "--label", "team=search"),
         pipeline=own,
     )
     assert done.exit_code == 0, done.output
@@ -247,6 +251,7 @@ def test_a_profile_s_custom_job_runs_as_the_run_does(google_cloud):
             network,
             key,
         )
+        assert given["labels"] == {"team": "search"}
         assert [pool["replica_count"] for pool in given["worker_pool_specs"]] == [1, 1]
 
 
