@@ -61,7 +61,7 @@ class KserveEndpoint:
     Attributes:
         name: Name of the InferenceService, and of the model in it.
         namespace: Its namespace.
-        url: Where it answers.
+        url: Where it answered when it was deployed: in a pod its address in the cluster, unless an ingress was given.
         ingress: `http://HOST:PORT` that requests are sent to with the host name of `url`; "" for `url` itself.
         runtime: What serves it, "hfpc" or "huggingface".
         artifact_uri: The model's folder, with its golden requests.

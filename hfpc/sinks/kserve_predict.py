@@ -121,7 +121,8 @@ def ask(
     import httpx
 
     limits, host = patience or Patience(), urlsplit(url).netloc
-    base, token = ingress or url, os.environ.get(TOKEN_VARIABLE, "")
+    # The path of a URL is a part of it: Kubeflow sets up KServe so that a service answers below one.
+    base, token = f"{ingress}{urlsplit(url).path}" if ingress else url, os.environ.get(TOKEN_VARIABLE, "")
     headers = {"Host": host, **({"Authorization": f"Bearer {token}"} if token else {})}
     own = urlsplit(base).hostname in ("127.0.0.1", "localhost", "::1")
     responses: list[Any] = []

@@ -25,6 +25,7 @@ from hfpc.sinks.kserve_service import (
     PROGRESS_DEADLINE,
     TRIAL_OF,
     DeployKserveConfig,
+    check_metric,
     is_standard,
     trial_of,
     with_canary,
@@ -97,7 +98,9 @@ def roll_out(rollout: Rollout) -> Outcome:
         now = f"not everything could be put back ({problem})" if problem else "everything is as before"
         raise EndpointError(f"{line(error)}; {now}") from error
     return Outcome(
-        url=kserve_status.url_of(served), previous=kserve_status.deployment_of(before) if before else "", moved=True
+        url=kserve_status.url_of(served, rollout.config.ingress),
+        previous=kserve_status.deployment_of(before) if before else "",
+        moved=True,
     )
 
 
@@ -110,7 +113,8 @@ def remove_service(space: Namespace, name: str) -> bool:
 
 
 def _check_mode(rollout: Rollout, found: Mapping[str, Any]) -> None:
-    mode = str(found.get("status", {}).get("deploymentMode", ""))
+    mode = kserve_status.mode_of(found)
+    check_metric(rollout.config.scale_metric, mode)
     if rollout.config.canary_percent and is_standard(mode):
         fix = f"give 0: {rollout.name} runs in mode {mode}, and only Knative divides traffic"
         raise ArgumentError("canary_percent", rollout.config.canary_percent, fix)
@@ -118,7 +122,7 @@ def _check_mode(rollout: Rollout, found: Mapping[str, Any]) -> None:
 
 def _check_rights(rollout: Rollout, found: Any) -> None:
     """Asks before anything is changed for what is asked later on: see `_has_replaced`."""
-    mode = str((found or {}).get("status", {}).get("deploymentMode", "")) or rollout.config.deployment_mode
+    mode = (kserve_status.mode_of(found) if found else "") or rollout.config.deployment_mode
     if is_standard(mode):
         kserve_status.has_replaced(rollout.namespace, rollout.name)
 
@@ -149,14 +153,12 @@ def _again(rollout: Rollout, found: Any) -> Outcome:
     if not kserve_status.serves(rollout.namespace, found):
         try:
             found = _ready(rollout, rollout.name, 100)
-            kserve_predict.check(
-                rollout.config, kserve_status.url_of(found), rollout.expected, rollout.namespace.patience
-            )
+            _check(rollout, found)
         except Exception as error:
             told = f"{rollout.name} was deployed so before, and is left as it is"
             raise EndpointError(f"{line(error)}; {told}") from error
     _tidy(rollout)
-    return Outcome(url=kserve_status.url_of(found), previous="", moved=False)
+    return Outcome(url=kserve_status.url_of(found, rollout.config.ingress), previous="", moved=False)
 
 
 def _first(rollout: Rollout) -> Any:
@@ -178,7 +180,8 @@ def _serve(rollout: Rollout, before: dict[str, Any] | None) -> Any:
     """Gives a model all of the traffic, and notes that it answers rightly."""
     _put(rollout, with_canary(rollout.body, 100), before)
     served = _ready(rollout, rollout.name, 100)
-    kserve_predict.check(rollout.config, kserve_status.url_of(served), rollout.expected, rollout.namespace.patience)
+    check_metric(rollout.config.scale_metric, kserve_status.mode_of(served))
+    _check(rollout, served)
     _put(rollout, rollout.body, before)
     return served
 
@@ -192,8 +195,14 @@ def _try(rollout: Rollout) -> None:
         space.remove(INFERENCE_SERVICE, name)  # a killed step left it, with another model
     space.put(INFERENCE_SERVICE, trial)
     served = _ready(rollout, name, 100)
-    kserve_predict.check(rollout.config, kserve_status.url_of(served), rollout.expected, space.patience)
+    _check(rollout, served)
     space.remove(INFERENCE_SERVICE, name)
+
+
+def _check(rollout: Rollout, served: Mapping[str, Any]) -> None:
+    """Sends the golden requests to a service."""
+    url = kserve_status.url_of(served, rollout.config.ingress)
+    kserve_predict.check(rollout.config, url, rollout.expected, rollout.namespace.patience)
 
 
 def _put(rollout: Rollout, body: dict[str, Any], before: dict[str, Any] | None) -> None:
@@ -239,7 +248,7 @@ def _ready(rollout: Rollout, name: str, percent: int) -> Any:
 def _watch_canary(rollout: Rollout, served: Mapping[str, Any]) -> None:
     """Sends the golden requests to the new revision while it has its share."""
     config, patience = rollout.config, rollout.namespace.patience
-    url = kserve_status.revision_url(served)
+    url = kserve_status.revision_url(served, config.ingress)
     reporter = Reporter("seconds of canary", total=round(config.canary_seconds))
     start = time.monotonic()
     while (passed := time.monotonic() - start) < config.canary_seconds:

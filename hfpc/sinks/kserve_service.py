@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,15 +21,20 @@ DEPLOYMENT = "hfpc/deployment"
 """Label: the model and how it is served, so that a step finds what it made before."""
 PROGRESS_DEADLINE = "serving.knative.dev/progress-deadline"
 """Annotation: how long Knative gives a revision until it counts as failed; without it that is ten minutes."""
+MODE = "serving.kserve.io/deploymentMode"
+"""Annotation: KServe's deployment mode."""
 TRIAL_OF = "hfpc/trial-of"
 """Label of the service that a model is tried at."""
 
 RUNTIMES = ("hfpc", "huggingface")
 STORES = ("gs://", "s3://", "hf://", "pvc://")
 _MODES = ("", "Knative", "Serverless", "Standard", "RawDeployment")
-_METRICS = ("", "concurrency", "rps", "cpu", "memory")
+_METRICS = {True: ("cpu", "memory"), False: ("concurrency", "rps")}
+"""Whether a service has plain Deployments, to what those are scaled by."""
 _PORT = 8080
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,127}")
+_TOLERATION = {"key", "operator", "value", "effect"}
+_GPUS = "nvidia.com/gpu"
 
 RARE: dict[str, type] = {
     "scale_metric": str,
@@ -37,6 +42,7 @@ RARE: dict[str, type] = {
     "deployment_mode": str,
     "environment": dict,
     "node_selector": dict,
+    "tolerations": list,
     "labels": dict,
     "ready_seconds": float,
 }
@@ -59,15 +65,20 @@ class DeployKserveConfig:
         min_replicas: Replicas that always serve; 0 lets Knative stop them all while nobody asks.
         max_replicas: Most replicas that load may start.
         scale_target: How much of `scale_metric` one replica takes before another is started; 0 leaves it to KServe.
-        scale_metric: "concurrency", "rps", "cpu" or "memory"; "" leaves it to KServe.
+        scale_metric: "concurrency" or "rps" with Knative, "cpu" or "memory" in Standard mode; "" leaves it to KServe.
         canary_percent: Share of the traffic that the new model gets first; 0 moves all at once. Needs Knative.
         canary_seconds: How long it has that share.
         service_account: Service account of the pods, which also tells KServe how to read the store.
         deployment_mode: "Knative" or "Standard" (before KServe 0.16 "Serverless" and "RawDeployment"); "" leaves it to
             the cluster.
-        ingress: `http://HOST:PORT` that requests are sent to with the service's host name; "" asks the service's URL.
+        ingress: `http://HOST:PORT` that requests are sent to with the service's host name; "" asks the service's URL,
+            and in a pod its address in the cluster.
         environment: Environment variables of the container; no secrets.
-        node_selector: Labels of the nodes that may serve.
+        node_selector: Labels of the nodes that may serve. Knative refuses them unless its feature
+            `kubernetes.podspec-nodeselector` is enabled.
+        tolerations: Taints that the pods put up with: key, operator, value and effect as Kubernetes has them. That of
+            nodes with NVIDIA's GPUs is added in Standard mode where `resources` has some; Knative refuses any unless
+            its feature `kubernetes.podspec-tolerations` is enabled.
         labels: Labels beside our own.
         ready_seconds: How long a revision may take until it serves.
 
@@ -92,6 +103,7 @@ class DeployKserveConfig:
     ingress: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[Mapping[str, str]] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     ready_seconds: float = 1800.0
 
@@ -112,6 +124,10 @@ class DeployKserveConfig:
                 fix = "give text, and no secret: whoever may see the service could read it"
                 raise ArgumentError("environment", {variable: MASK}, fix)
         check_labels(self.node_selector, "node_selector")
+        for each in self.tolerations:
+            texts = isinstance(each, Mapping) and all(isinstance(value, str) for value in each.values())
+            if not texts or not set(each) <= _TOLERATION:
+                raise ArgumentError("tolerations", each, f"give texts for {', '.join(sorted(_TOLERATION))}")
         check_labels(self.labels, "labels")
 
     def _check_source(self) -> None:
@@ -136,8 +152,10 @@ class DeployKserveConfig:
             raise ArgumentError("max_replicas", self.max_replicas, fix)
         if self.scale_target < 0:
             raise ArgumentError("scale_target", self.scale_target, "give a whole number above 0, or 0 for KServe's own")
-        if self.scale_metric not in _METRICS:
-            raise ArgumentError("scale_metric", self.scale_metric, f"give one of {', '.join(_METRICS[1:])}, or none")
+        metrics = (*_METRICS[False], *_METRICS[True])
+        if self.scale_metric and self.scale_metric not in metrics:
+            raise ArgumentError("scale_metric", self.scale_metric, f"give one of {', '.join(metrics)}, or none")
+        check_metric(self.scale_metric, self.deployment_mode)
         if not 1 <= self.ready_seconds <= 24 * 3600:
             raise ArgumentError("ready_seconds", self.ready_seconds, "give seconds, 1 to 86400 (a day)")
 
@@ -164,12 +182,22 @@ def is_standard(mode: str) -> bool:
     return mode in ("Standard", "RawDeployment")
 
 
+def check_metric(metric: str, mode: str) -> None:
+    """Raises ArgumentError where services of a mode, if it is known, are not scaled by a metric.
+
+    KServe itself refuses those of Standard mode under Knative only; in Standard mode it takes all, and never scales.
+    """
+    known = _METRICS[is_standard(mode)]
+    if metric and mode and metric not in known:
+        raise ArgumentError("scale_metric", metric, f"give {' or '.join(known)}: by nothing else mode {mode} scales")
+
+
 def service(config: DeployKserveConfig, storage_uri: str, fingerprint: str) -> dict[str, Any]:
     """The InferenceService of a model."""
     spec = {"predictor": _predictor(config, storage_uri)}
     annotations = {"serving.kserve.io/enable-tag-routing": "true"}
     if config.deployment_mode:
-        annotations["serving.kserve.io/deploymentMode"] = config.deployment_mode
+        annotations[MODE] = config.deployment_mode
     if config.labels:
         annotations[GIVEN] = ",".join(sorted(config.labels))
     told = json.dumps([spec, annotations, dict(config.labels), fingerprint], sort_keys=True)
@@ -209,9 +237,23 @@ def _predictor(config: DeployKserveConfig, storage_uri: str) -> dict[str, Any]:
         predictor["serviceAccountName"] = config.service_account
     if config.node_selector:
         predictor["nodeSelector"] = dict(config.node_selector)
+    if tolerations := _tolerations(config):
+        predictor["tolerations"] = tolerations
     if config.runtime == "hfpc":
         return {**predictor, "containers": [_container(config, storage_uri)]}
     return {**predictor, "model": _model(config, storage_uri)}
+
+
+def _tolerations(config: DeployKserveConfig) -> list[dict[str, str]]:
+    """Taints that the pods put up with.
+
+    Knative does not take any as it is installed, and a cluster may add that of GPUs itself: so not by default.
+    """
+    given = [dict(each) for each in config.tolerations]
+    if _GPUS not in config.resources or not is_standard(config.deployment_mode):
+        return given
+    usual = {"key": _GPUS, "operator": "Exists", "effect": "NoSchedule"}
+    return given if usual in given else [*given, usual]
 
 
 def _resources(config: DeployKserveConfig) -> dict[str, Any]:

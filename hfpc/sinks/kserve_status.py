@@ -1,10 +1,12 @@
 """What the status of an InferenceService says, and what a rollout noted in the service itself."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from hfpc.errors import EndpointError
-from hfpc.sinks.kserve_service import DEPLOYMENT, is_standard
+from hfpc.sinks.kserve_service import DEPLOYMENT, MODE, is_standard
 from hfpc.sinks.kubernetes_calls import OWN, Kind, Namespace, line, status
 
 PREVIOUS = f"{OWN}previous"
@@ -50,12 +52,22 @@ def marked_in(found: Mapping[str, Any]) -> str:
     return annotations_of(found).get(MARK, "")
 
 
+def mode_of(found: Mapping[str, Any]) -> str:
+    """The deployment mode of a service; "" where nothing says it, which means Knative once it is ready.
+
+    KServe before 0.15.1 does not write it into the status. An annotation asks for it, which KServe's webhook adds
+    where Standard mode is the cluster's default.
+    """
+    told = found.get("status", {}).get("deploymentMode", "")
+    return str(told or annotations_of(found).get(MODE, ""))
+
+
 def serves(space: Namespace, found: Mapping[str, Any], percent: int = 100) -> bool:
     """Whether the newest revision of a service is ready and has this share of the traffic."""
     told, mark = found.get("status", {}), marked_in(found)
     if _condition(told, "Ready").get("status") != "True" or (mark and mark_of(found) == mark):
         return False
-    if is_standard(str(told.get("deploymentMode", ""))):
+    if is_standard(mode_of(found)):
         return has_replaced(space, found["metadata"]["name"])
     if found["spec"]["predictor"].get("canaryTrafficPercent", 100) != percent:
         return False
@@ -107,19 +119,45 @@ def told_by(found: Mapping[str, Any]) -> str:
         if each.get("status") != "True" and (each.get("message") or each.get("reason")):
             said = f"{each['type']}: {each.get('reason', '')} {each.get('message', '')}"
             return " ".join(said.split())[:200]
-    mode = str(found.get("status", {}).get("deploymentMode", ""))
-    return "its Deployment has not replaced all pods" if is_standard(mode) else ""
+    return "its Deployment has not replaced all pods" if is_standard(mode_of(found)) else ""
 
 
-def url_of(found: Mapping[str, Any]) -> str:
-    """Where a service answers; "" while it does not."""
-    return str(found.get("status", {}).get("url", ""))
+def url_of(found: Mapping[str, Any], ingress: str = "") -> str:
+    """Where a service answers who asks from here; "" while it does not.
+
+    Args:
+        found: The service.
+        ingress: What is asked in the place of the host of its URL; "" for none.
+    """
+    status = found.get("status", {})
+    return (_inside(status) if _is_inside(ingress) else "") or str(status.get("url", ""))
 
 
-def revision_url(found: Mapping[str, Any]) -> str:
+def revision_url(found: Mapping[str, Any], ingress: str = "") -> str:
     """Where the newest revision alone answers; "" where the cluster gives it no address of its own."""
-    traffic = found["status"].get("components", {}).get("predictor", {}).get("traffic") or []
-    return next((str(each["url"]) for each in traffic if each.get("latestRevision") and each.get("url")), "")
+    predictor = found["status"].get("components", {}).get("predictor", {})
+    traffic = predictor.get("traffic") or []
+    newest = next((each for each in traffic if each.get("latestRevision") and each.get("url")), None)
+    if newest is None:
+        return ""
+    inside = _inside(predictor) if _is_inside(ingress) else ""
+    if not inside:
+        return str(newest["url"])
+    # Knative tells the outer address only, and makes an inner one of the same form beside it.
+    return f"{urlsplit(inside).scheme}://{newest['tag']}-{urlsplit(inside).netloc}"
+
+
+def _is_inside(ingress: str) -> bool:
+    """Whether a service is asked by its address in the cluster.
+
+    In a pod the domain of its URL may mean nothing, as Knative's own, example.com, does. An ingress knows that alone.
+    """
+    return not ingress and bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
+
+
+def _inside(status: Mapping[str, Any]) -> str:
+    """The address in the cluster; "" where none is told."""
+    return str((status.get("address") or {}).get("url", ""))
 
 
 def is_divided(found: Mapping[str, Any]) -> bool:

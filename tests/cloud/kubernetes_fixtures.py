@@ -43,6 +43,7 @@ def _cluster(certificate) -> Iterator[Cluster]:
     kserve = KServe(containers)
     api.controllers |= {"inferenceservices": kserve, "trainjobs": trainer}
     api.views["deployments"] = kserve.deployment
+    api.lists |= {"pods": trainer.pods, "events": trainer.events}
     try:
         with api.serve(*certificate), Gateway(api, kserve).serve() as gateway:
             yield Cluster(api, kserve, gateway, trainer)
@@ -54,10 +55,9 @@ def _cluster(certificate) -> Iterator[Cluster]:
 def cluster(_cluster, certificate, tmp_path, monkeypatch) -> Iterator[Cluster]:
     """An empty cluster, which the kubeconfig of the environment leads to."""
     _cluster.api.reset()
-    _cluster.kserve.history.clear()
-    _cluster.kserve.held.clear()
+    _cluster.kserve.reset()
     _cluster.gateway.answered.clear()
-    _cluster.trainer.finish = None
+    _cluster.trainer.forget()
     monkeypatch.setenv("KUBECONFIG", str(_cluster.api.write_kubeconfig(tmp_path / "kubeconfig", certificate[0])))
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))))

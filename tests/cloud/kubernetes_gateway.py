@@ -1,4 +1,8 @@
-"""The ingress of the loopback cluster: requests find their service by the host that they name."""
+"""The ways into the loopback cluster: requests find their service by the host that they name.
+
+Who asks the gateway itself comes from outside. Who takes it for an HTTP proxy is in a pod: there the cluster's own
+names lead to services, and no others do.
+"""
 
 import contextlib
 import itertools
@@ -7,11 +11,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from tests.cloud.kubernetes import Kubernetes
-from tests.cloud.kubernetes_kserve import DOMAIN, KServe, Revision, uri_of
+from tests.cloud.kubernetes_kserve import INSIDE, KServe, Revision, Service, uri_of
 
 
 class Gateway:
@@ -49,7 +54,7 @@ class Gateway:
     def answer(self, host: str, path: str, body: bytes) -> tuple[int, bytes]:
         """What the service of a host answers."""
         with self.cluster.lock:
-            revision = self._revision(host)
+            revision, path = self._revision(host, path)
         if revision is None:
             return 404, b""
         given = self._client.post(f"{self._kserve.containers.address(revision.predictor)}{path}", content=body)
@@ -62,7 +67,8 @@ class Gateway:
             {"predictions": [_number(each, labels) for each in given.json()["predictions"]]}
         ).encode()
 
-    def _revision(self, host: str) -> Revision | None:
+    def _revision(self, host: str, path: str) -> tuple[Revision | None, str]:
+        """What answers, and the path that it is asked for."""
         for key, found in self.cluster.objects.items():
             if key[0] != "inferenceservices":
                 continue
@@ -70,13 +76,19 @@ class Gateway:
             if service is None:
                 continue
             if host in service.tags:
-                return service.revision(service.tags[host])
-            if host == f"{key[2]}.{key[1]}.{DOMAIN}" and service.traffic:
-                number = next(self._numbers) * 37 % 100
-                for name, share in service.traffic.items():
-                    if number < share:
-                        return service.revision(name)
-                    number -= share
+                return service.revision(service.tags[host]), path
+            status = found["status"]
+            for place in map(urlsplit, (status.get("url", ""), status.get("address", {}).get("url", ""))):
+                if host == place.netloc and path.startswith(f"{place.path}/"):
+                    return self._by_share(service), path.removeprefix(place.path)
+        return None, path
+
+    def _by_share(self, service: Service) -> Revision | None:
+        number = next(self._numbers) * 37 % 100
+        for name, share in service.traffic.items():
+            if number < share:
+                return service.revision(name)
+            number -= share
         return None
 
 
@@ -103,7 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
         refusals = {"error": 503, "throttled": 429, "timeout": 504}
         if fault in refusals:
             return self._send(refusals[fault], b"injected")
-        code, content = gateway.answer(self.headers["Host"].partition(":")[0], self.path, body)
+        host, asked = self.headers["Host"].partition(":")[0], urlsplit(self.path)
+        if bool(asked.netloc) != host.endswith(f".{INSIDE}"):
+            return self._send(502 if asked.netloc else 404, b"no such host")
+        code, content = gateway.answer(host, asked.path, body)
         if fault == "lost":
             self.close_connection = True
             return None

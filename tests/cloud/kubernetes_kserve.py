@@ -12,6 +12,10 @@ from typing import Any
 from tests.cloud.kubernetes_containers import Containers
 
 DOMAIN = "example.com"
+"""Knative's own, which nothing inside of the cluster leads to."""
+INSIDE = "svc.cluster.local"
+MODE = "serving.kserve.io/deploymentMode"
+STANDARD = ("Standard", "RawDeployment")
 _LOOKS = 2
 """How often a service is looked at before a new revision of it is ready, at least."""
 
@@ -53,16 +57,31 @@ class KServe:
         services: UID of an InferenceService to its revisions.
         held: What is loaded by revisions that never become ready.
         history: Every share of traffic that a model ever had: service, what it loads, percent.
+        default_mode: Deployment mode of services that ask for none.
+        tells_mode: Whether the status has the mode, as from KServe 0.15.1 on.
+        schedules: Whether Knative takes node selectors and tolerations; not as it is installed.
+        path: Path below the domain that services answer at, as Kubeflow sets it up; "" for hosts of their own.
     """
 
     def __init__(self, containers: Containers) -> None:
         self.containers = containers
         self.services: dict[str, Service] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Sets up the cluster as it is installed, without a history."""
         self.held: set[str] = set()
         self.history: list[tuple[str, str, int]] = []
+        self.default_mode, self.tells_mode, self.schedules, self.path = "Knative", True, False, ""
 
     def check(self, body: dict[str, Any]) -> str:
+        """The webhooks: the first notes Standard mode in a service where it is the cluster's default."""
         predictor = body["spec"]["predictor"]
+        if self.default_mode in STANDARD:
+            body["metadata"].setdefault("annotations", {}).setdefault(MODE, self.default_mode)
+        standard = body["metadata"].get("annotations", {}).get(MODE) in STANDARD
+        if not standard and predictor.get("scaleMetric", "rps") not in ("concurrency", "rps"):
+            return f"[{predictor['scaleMetric']}] is not a supported metric"
         if ("containers" in predictor) == ("model" in predictor):
             return "exactly one of [Containers, Model] must be specified in PredictorSpec"
         if predictor.get("maxReplicas") and predictor["maxReplicas"] < predictor.get("minReplicas", 1):
@@ -97,17 +116,20 @@ class KServe:
         service = self.services.setdefault(found["metadata"]["uid"], Service())
         self._revise(service, found)
         newest = service.revisions[-1]
-        self._load(newest)
-        mode = found["metadata"].get("annotations", {}).get("serving.kserve.io/deploymentMode", "Knative")
+        mode = found["metadata"].get("annotations", {}).get(MODE, "Knative")
+        placed = {"nodeSelector", "tolerations"} & newest.predictor.keys()
+        if mode in STANDARD or self.schedules or not placed:  # Knative refuses it, and KServe tries again for ever
+            self._load(newest)
         status = found.setdefault("status", {})
-        status["deploymentMode"] = mode
-        if mode in ("Standard", "RawDeployment"):
+        if self.tells_mode:
+            status["deploymentMode"] = mode
+        if mode in STANDARD:
             self._replace_deployment(service, found)
             available = bool(service.traffic)
         else:
             self._divide(service, found)
             available = newest.ready
-        _tell(found, newest, available)
+        self._tell(found, newest, available)
         name = found["metadata"]["name"]
         for revision, percent in service.traffic.items():
             share = (name, uri_of(service.revision(revision).predictor), percent)
@@ -159,6 +181,7 @@ class KServe:
         if not ready:
             return
         self._route(service, found, targets)
+        status["address"] = {"url": f"http://{_inner(found, '-predictor')}"}
         status["latestReadyRevision"] = ready
         status["traffic"] = targets
         whole = targets[0]["percent"] == 100
@@ -178,28 +201,37 @@ class KServe:
             if tag := target.get("tag"):
                 host = f"{tag}-{metadata['name']}-predictor.{metadata['namespace']}.{DOMAIN}"
                 target["url"] = f"http://{host}"
-                service.tags[host] = revision
+                service.tags[host] = service.tags[f"{tag}-{_inner(found, '-predictor')}"] = revision
+
+    def _tell(self, found: dict[str, Any], newest: Revision, available: bool) -> None:
+        """Writes whether a service is ready, where it answers, and what became of its newest model."""
+        status, metadata = found["status"], found["metadata"]
+        condition = {"type": "PredictorReady", "status": "True"}
+        model: dict[str, Any] = {"transitionStatus": "UpToDate"}
+        if newest.failure and not available:
+            told = {"reason": "RevisionFailed", "message": newest.failure}
+            condition = {"type": "PredictorReady", "status": "False", **told}
+        elif not available:
+            told = f'Configuration "{metadata["name"]}-predictor" is waiting for a Revision to become ready.'
+            condition = {"type": "PredictorReady", "status": "Unknown", "reason": "RevisionMissing", "message": told}
+        else:
+            standard = metadata.get("annotations", {}).get(MODE) in STANDARD
+            status["address"] = {"url": f"http://{_inner(found, '-predictor' if standard else '')}"}
+            host = f"{metadata['name']}.{metadata['namespace']}.{DOMAIN}"
+            path = self.path and f"{self.path}/{metadata['namespace']}/{metadata['name']}"
+            status["url"] = f"http://{DOMAIN}{path}" if path else f"http://{host}"
+        if newest.failure:
+            failure = {"reason": "ModelLoadFailed", "message": newest.failure, "exitCode": 1}
+            model = {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": failure}
+        elif not newest.ready:
+            model = {"transitionStatus": "InProgress"}
+        status["conditions"] = [condition, {**condition, "type": "Ready"}]
+        status["modelStatus"] = model
 
 
-def _tell(found: dict[str, Any], newest: Revision, available: bool) -> None:
-    """Writes whether a service is ready, and what became of its newest model."""
-    status, metadata = found["status"], found["metadata"]
-    condition = {"type": "PredictorReady", "status": "True"}
-    model: dict[str, Any] = {"transitionStatus": "UpToDate"}
-    if newest.failure and not available:
-        condition = {"type": "PredictorReady", "status": "False", "reason": "RevisionFailed", "message": newest.failure}
-    elif not available:
-        told = f'Configuration "{metadata["name"]}-predictor" is waiting for a Revision to become ready.'
-        condition = {"type": "PredictorReady", "status": "Unknown", "reason": "RevisionMissing", "message": told}
-    else:
-        status["url"] = f"http://{metadata['name']}.{metadata['namespace']}.{DOMAIN}"
-    if newest.failure:
-        failure = {"reason": "ModelLoadFailed", "message": newest.failure, "exitCode": 1}
-        model = {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": failure}
-    elif not newest.ready:
-        model = {"transitionStatus": "InProgress"}
-    status["conditions"] = [condition, {**condition, "type": "Ready"}]
-    status["modelStatus"] = model
+def _inner(found: dict[str, Any], suffix: str = "") -> str:
+    """A host of a service inside of the cluster."""
+    return f"{found['metadata']['name']}{suffix}.{found['metadata']['namespace']}.{INSIDE}"
 
 
 def uri_of(predictor: dict[str, Any]) -> str:

@@ -51,6 +51,43 @@ def test_a_canary_gets_its_share_first(cluster, bring):
     assert set(state(cluster)) == {"tweets"}
 
 
+@pytest.fixture
+def in_a_pod(cluster, monkeypatch):
+    """There names of the cluster are known, and Knative's example.com is not."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, cluster.gateway.address)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
+
+
+@pytest.mark.parametrize("mode", ["Knative", "Standard"])
+def test_in_a_pod_a_service_is_asked_inside_of_the_cluster(cluster, bring, in_a_pod, mode):
+    canary = {"canary_percent": 20, "canary_seconds": 0.2} if mode == "Knative" else {}
+    for name in ("old", "new"):
+        deployed = bring(name, ingress="", deployment_mode=mode, **(canary if name == "new" else {}))
+    host = {"Knative": "tweets.team.svc.cluster.local", "Standard": "tweets-predictor.team.svc.cluster.local"}[mode]
+    assert deployed.url == f"http://{host}"
+    asked = {asked for asked, uri in cluster.gateway.answered if uri == "pvc://models/new"}
+    trial = host.replace("tweets", "tweets-trial")
+    assert asked == {host, trial, *(["latest-tweets-predictor.team.svc.cluster.local"] if canary else [])}
+    assert measured_at(TestEndpointConfig(requests=5), deployed.metadata, QUICK).metrics["requests"] == 5
+    assert bring("new", ingress="", deployment_mode=mode, **canary).url == deployed.url
+
+
+def test_an_ingress_is_asked_with_the_outer_name(cluster, bring, in_a_pod):
+    bring("old")
+    assert bring("new", canary_percent=20, canary_seconds=0.2).url == "http://tweets.team.example.com"
+    assert {host.endswith(".example.com") for host, _ in cluster.gateway.answered} == {True}
+
+
+def test_services_below_a_path_as_kubeflow_sets_them_up(cluster, bring, folders):
+    cluster.kserve.path = "/serving"
+    deployed = bring("old")
+    assert deployed.url == "http://example.com/serving/team/tweets"
+    assert predict(deployed.metadata, [golden.read(folders["old"])[0]["inputs"]], patience=QUICK)
+
+
 @pytest.mark.parametrize("mode", ["", "Standard"])
 def test_a_model_that_answers_otherwise_gets_no_traffic(cluster, bring, mode):
     with pytest.raises(EndpointError, match=r"does not answer as the model did.*everything is as before"):
@@ -72,6 +109,57 @@ def test_standard_mode(cluster, bring):
     assert state(cluster)["tweets"][4] == {"pvc://models/new": 100}
     with pytest.raises(ArgumentError, match=r"canary_percent=10: give 0: tweets runs in mode Standard"):
         bring("old", canary_percent=10)
+
+
+@pytest.mark.parametrize("asked", ["RawDeployment", ""])
+def test_standard_mode_before_kserve_told_it(cluster, bring, asked):
+    """Up to 0.15.0 the status does not name the mode; where it is the cluster's default, an annotation does."""
+    cluster.kserve.tells_mode = False
+    if not asked:
+        cluster.kserve.default_mode = "RawDeployment"
+    for name in ("old", "new"):
+        bring(name, deployment_mode=asked)
+    assert state(cluster)["tweets"][4] == {"pvc://models/new": 100}
+    assert "deploymentMode" not in cluster.api.objects["inferenceservices", "team", "tweets"]["status"]
+    with pytest.raises(ArgumentError, match=r"canary_percent=10: give 0: tweets runs in mode RawDeployment"):
+        bring("old", canary_percent=10)
+
+
+def test_what_a_service_is_scaled_by(cluster, bring):
+    """A mode that the cluster chooses is known once the service is there."""
+    bring("old", scale_metric="rps")
+    with pytest.raises(ArgumentError, match=r"scale_metric='cpu': give concurrency or rps: .* mode Knative scales"):
+        bring("new", scale_metric="cpu")
+    undeploy(UndeployKserveConfig(name="tweets"), QUICK)
+    with pytest.raises(HfpcError, match=r"\[cpu\] is not a supported metric.*; everything is as before"):
+        bring("old", scale_metric="cpu")
+    cluster.kserve.default_mode = "Standard"
+    with pytest.raises(EndpointError, match=r"scale_metric='rps': give cpu or memory: .*; everything is as before"):
+        bring("old", scale_metric="rps")
+    assert cluster.api.objects == {}
+    assert bring("old", scale_metric="cpu").moved
+
+
+def test_nodes_with_gpus_have_a_taint(cluster, bring):
+    """In Standard mode pods put up with it. Knative takes no tolerations as it is installed."""
+
+    def tolerations():
+        return cluster.api.objects["inferenceservices", "team", "tweets"]["spec"]["predictor"].get("tolerations")
+
+    usual = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    gpu, own = {"cpu": "1", "nvidia.com/gpu": "1"}, {"key": "team", "operator": "Equal", "value": "search"}
+    bring("old", resources=gpu)
+    assert tolerations() is None
+    with pytest.raises(EndpointError, match="tweets-trial was not ready"):
+        bring("old", resources=gpu, tolerations=[own], ready_seconds=1)
+    cluster.kserve.schedules = True
+    bring("old", resources=gpu, tolerations=[own])
+    assert tolerations() == [own]
+    undeploy(UndeployKserveConfig(name="tweets"), QUICK)
+    bring("old", deployment_mode="Standard", resources=gpu, tolerations=[own])
+    assert tolerations() == [own, usual]
+    bring("old", deployment_mode="Standard")
+    assert tolerations() is None
 
 
 def test_standard_mode_is_ready_with_old_pods_too(cluster, bring):
@@ -230,6 +318,10 @@ def test_a_revision_that_is_ready_at_the_trial_only(cluster, bring):
         ({"min_replicas": -1}, "min_replicas=-1"),
         ({"min_replicas": 3}, "max_replicas=1"),
         ({"scale_metric": "fun"}, "scale_metric='fun'"),
+        ({"scale_metric": "memory", "deployment_mode": "Serverless"}, "give concurrency or rps"),
+        ({"scale_metric": "rps", "deployment_mode": "Standard"}, "give cpu or memory"),
+        ({"tolerations": [{"taint": "x"}]}, "tolerations={'taint': 'x'}"),
+        ({"tolerations": ["nvidia.com/gpu"]}, "tolerations='nvidia.com/gpu'"),
         ({"canary_percent": 100}, "canary_percent=100"),
         ({"canary_percent": 10, "deployment_mode": "Standard"}, "only Knative divides traffic"),
         ({"min_replicas": 0, "deployment_mode": "RawDeployment"}, "min_replicas=0"),
