@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -155,14 +156,13 @@ def test_an_asynchronous_endpoint_answers_on_s3(amazon, account):
 
 def transform(client, name, **settings):
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/in/"}}
-    client.create_transform_job(
-        TransformJobName=name,
-        ModelName="one",
-        TransformInput={"DataSource": source, "ContentType": "text/plain", "SplitType": "Line"},
-        TransformOutput={"S3OutputPath": "s3://data/out", "AssembleWith": "Line"},
-        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
-        **settings,
-    )
+    request = {
+        "ModelName": "one",
+        "TransformInput": {"DataSource": source, "ContentType": "text/plain", "SplitType": "Line"},
+        "TransformOutput": {"S3OutputPath": "s3://data/out", "AssembleWith": "Line"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    }
+    client.create_transform_job(TransformJobName=name, **{**request, **settings})
 
 
 def test_a_batch_is_transformed_line_by_line_or_in_one(amazon, account):
@@ -184,6 +184,25 @@ def test_a_batch_that_the_container_refuses_fails(amazon, account):
     transform(account, "failing")
     described = account.describe_transform_job(TransformJobName="failing")
     assert described["TransformJobStatus"] == "Failed" and "400 BAD" in described["FailureReason"]
+
+
+def test_what_takes_no_model_data_source_refuses_it(amazon, account):
+    """As `ContainerDefinition` says of it; and instance types that transform jobs do not run on are refused too."""
+    put("in/a.txt", b"a\n")
+    source = {"S3Uri": "s3://data/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    container = {"Image": IMAGE.format("one"), "ModelDataSource": {"S3DataSource": source}}
+    account.create_model(ModelName="folder", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    for name, refused in (("folder", True), ("one", False)):
+        serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+        variant = {"VariantName": "all", "ModelName": name, "ServerlessConfig": serverless}
+        told = pytest.raises(account.exceptions.ClientError, match="ModelDataSource") if refused else nullcontext()
+        with told:
+            account.create_endpoint_config(EndpointConfigName=f"{name}-1", ProductionVariants=[variant])
+        with told:
+            transform(account, name, ModelName=name)
+    with pytest.raises(account.exceptions.ClientError, match=r"ml\.t3\.medium"):
+        transform(account, "small", TransformResources={"InstanceType": "ml.t3.medium", "InstanceCount": 1})
+    assert list(amazon.control.jobs) == ["one"]
 
 
 def test_names_are_taken_once_and_tokens_give_the_same_package(amazon, account):

@@ -100,6 +100,12 @@ def fetched(uri):
     return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
+def sagemaker_data(service):
+    """The forms of model data that are staged: `model` and `model.tar.gz`."""
+    listed = service.list_objects_v2(Bucket="models", Prefix="staged/")["Contents"]
+    return {part for item in listed if (part := item["Key"].split("/")[2]).startswith("model")}
+
+
 def everything(service):
     """The content of all objects of the bucket."""
     listed = service.list_objects_v2(Bucket="models")["Contents"]
@@ -127,6 +133,9 @@ def test_what_was_trained_is_what_answers(account, home, sagemaker_parameters, o
     [variant] = config["ProductionVariants"]
     assert endpoint["EndpointStatus"] == "InService"
     assert ("ServerlessConfig" in variant, "AsyncInferenceConfig" in config) == (mode == "serverless", mode == "async")
+    # What is uploaded is what the endpoint takes, and nothing else.
+    listed = sagemaker_data(boto3.client("s3", region_name="us-east-1"))
+    assert listed == ({"model.tar.gz"} if mode == "serverless" else {"model"})
     ask = asked_later if mode == "async" else asked_now
     assert labels(ask("tiny", json.dumps({"inputs": TEXTS}))) == ["positive", "negative"]
 

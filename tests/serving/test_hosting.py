@@ -37,6 +37,12 @@ def test_no_platform(mounted):
     assert (said.predict_route, said.health_route) == ("/predict", "/health")
 
 
+def test_a_transform_job_of_sagemaker_bounds_what_it_sends_itself(mounted):
+    limits = from_environment({"SAGEMAKER_BATCH": "true"}).limits
+    assert limits.body_bytes == 100 << 20 and limits.inputs == limits.queue == limits.body_bytes
+    assert from_environment({}).limits is from_environment({"SAGEMAKER_BATCH": "false"}).limits is None
+
+
 def test_vertex_ai(mounted):
     said = from_environment(
         {

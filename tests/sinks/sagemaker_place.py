@@ -93,8 +93,8 @@ def deployment(**changes) -> DeploySagemakerEndpointConfig:
 
 
 @contextlib.contextmanager
-def running(model: Path) -> Iterator[str]:
-    """The address of this project's server, in a process of its own, with a model."""
+def running(model: Path, **variables: str) -> Iterator[str]:
+    """The address of this project's server, in a process of its own, with a model and environment variables."""
     port = free_port()
     command = [
         sys.executable,
@@ -106,7 +106,7 @@ def running(model: Path) -> Iterator[str]:
         "--parent",
         str(os.getpid()),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **variables})
     address, until = f"http://127.0.0.1:{port}", time.monotonic() + 180
     try:
         while True:

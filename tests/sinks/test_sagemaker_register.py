@@ -93,13 +93,24 @@ def test_metrics_and_card_are_attached(bucket, model, predictions):
 
 
 def test_the_same_model_gives_the_same_package_and_another_container_gives_another(bucket, model, predictions):
-    first = register(str(model), predictions, config())
-    assert register(str(model), predictions, config()) == first
-    other = register(str(model), predictions, config(image=ECR))
+    first = register(str(model), predictions, config(form="folder"))
+    assert register(str(model), predictions, config(form="folder")) == first
+    other = register(str(model), predictions, config(form="folder", image=ECR))
     assert (other.version, other.image, other.model_data) == ("2", ECR, first.model_data)
     archive = register(str(model), None, config(form="archive"))
     assert archive.version == "3" and archive.model_data.endswith("/model.tar.gz")
     assert len(packages()) == 3 and groups() == [GROUP]
+
+
+def test_what_serverless_endpoints_take_is_uploaded_where_no_instance_type_is_named(bucket, model):
+    given = register(str(model), None, config())
+    [package] = packages()
+    [container] = package["InferenceSpecification"]["Containers"]
+    assert given.model_data.endswith("/model.tar.gz")
+    assert container["ModelDataUrl"] == given.model_data and "ModelDataSource" not in container
+    keys = [item["Key"] for item in aws.client("s3").list_objects_v2(Bucket="models")["Contents"]]
+    assert [key for key in keys if "/metrics-" not in key] == [given.model_data.removeprefix("s3://models/")]
+    assert register(str(model), None, config(form="folder")).model_data.endswith("/model/")
 
 
 def test_a_package_is_found_among_many(bucket, model):
