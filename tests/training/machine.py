@@ -45,16 +45,24 @@ class Machine:
         return process
 
     def complete_steps(self) -> list[int]:
-        markers = [*self.home.glob("home/checkpoints/*/checkpoint-*.json"), *self.copies.glob("*/checkpoint-*.json")]
-        steps = []
-        for marker in markers:
-            with suppress(FileNotFoundError):  # the training removes old checkpoints meanwhile
-                steps += [int(marker.stem.rpartition("-")[2])] if marker.stat().st_size else []
-        return steps
+        """Steps of the checkpoints that have all their files, here or copied."""
+        places = [*self.home.glob("home/checkpoints/*/"), *self.copies.glob("*/")]
+        return [step for place in places for step in _complete(place)]
 
     def first_step(self) -> int | None:
         lines = map(progress.parse, self.log.read_text().splitlines() if self.log.exists() else [])
         return next((line.done for line in lines if line), None)
+
+
+def _complete(place: Path) -> list[int]:
+    bests = {}
+    for marker in place.glob("checkpoint-*.json"):
+        folder = marker.with_suffix("")
+        with suppress(FileNotFoundError, ValueError):  # the training removes old checkpoints meanwhile
+            content = json.loads(marker.read_text())
+            if all((folder / name).stat().st_size == size for name, size in content["files"].items()):
+                bests[int(folder.name.rpartition("-")[2])] = content["best"]
+    return [step for step, best in bests.items() if best in (None, step) or best in bests]
 
 
 def train(machine: Machine, config: FinetuneConfig, environment: dict[str, str]) -> None:
