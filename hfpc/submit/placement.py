@@ -1,4 +1,7 @@
-"""Puts the step `finetune` of a compiled pipeline on the machines of a profile. Whatever else is in it stays."""
+"""Puts the step `finetune` of a compiled pipeline on the machines of a profile, and gives room to what loads its model.
+
+Whatever else is in the pipeline stays.
+"""
 
 import copy
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ from hfpc.submit.kubernetes import cluster
 from hfpc.submit.profiles import Profile
 
 _FUNCTION = "finetune"
+_LOADING = ("compare_models", "evaluate", "optimize")  # load on CPUs what finetune trained
 _DEVICE_VARIABLE = "HFPC_DEVICE"  # see hfpc.training.launch
 _DEVICES = {"cpu": "cpu", "gpu": "cuda", "tpu": "xla"}
 
@@ -23,7 +27,7 @@ class Placed:
 
     Attributes:
         spec: The pipeline spec.
-        executors: Names of the executors that were placed.
+        executors: Names of the executors that train, on the machines of the profile.
     """
 
     spec: Spec
@@ -32,6 +36,8 @@ class Placed:
 
 def place(spec: Spec, profile: Profile, target: str) -> Placed:
     """The pipeline with its `finetune` steps, however deep, on the machines of a profile.
+
+    Steps that load the trained model get memory for it, unless the pipeline says itself what they get.
 
     Args:
         spec: A compiled pipeline; it is not changed.
@@ -66,7 +72,11 @@ def place(spec: Spec, profile: Profile, target: str) -> Placed:
         elif profile.is_custom_job:
             as_custom_job(placed, name, profile)
         else:
-            container["resources"] = _resources(profile.accelerator, profile.devices) | _limits(profile)
+            accelerators = _resources(profile.accelerator, profile.devices)
+            container["resources"] = accelerators | _limits(profile.cpus, profile.memory)
+    if profile.loading_memory:
+        for container in _loading_containers(placed):
+            container.setdefault("resources", _loading(profile, target))
     return Placed(spec=placed, executors=tuple(executors))
 
 
@@ -79,6 +89,15 @@ def _finetune_components(spec: Spec) -> Iterator[str]:
             "processes" in component.get("inputDefinitions", {}).get("parameters", {})
         ):
             yield name
+
+
+def _loading_containers(spec: Spec) -> Iterator[dict[str, Any]]:
+    """Containers of our own steps that load the trained model."""
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor.get("container", {})
+        flag, function = ["", "", *container.get("args", [])][-2:]
+        if flag == "--function_to_execute" and function in _LOADING and "/hfpc-python-" in container["image"]:
+            yield container
 
 
 def _ask_for_processes(spec: Spec, component: str, profile: Profile) -> None:
@@ -104,11 +123,25 @@ def _resources(accelerator: str, count: int) -> dict[str, Any]:
     return {"accelerator": both}
 
 
-def _limits(profile: Profile) -> dict[str, Any]:
-    """CPUs and memory of the machine type: Vertex AI takes the machine that comes closest."""
+def _limits(cpus: int, memory: int) -> dict[str, Any]:
+    """CPUs and memory of a machine type: Vertex AI takes the machine that comes closest."""
     return {
-        "cpuLimit": float(profile.cpus),
-        "memoryLimit": float(profile.memory),
-        "resourceCpuLimit": str(profile.cpus),
-        "resourceMemoryLimit": f"{profile.memory}G",
+        "cpuLimit": float(cpus),
+        "memoryLimit": float(memory),
+        "resourceCpuLimit": str(cpus),
+        "resourceMemoryLimit": f"{memory}G",
+    }
+
+
+def _loading(profile: Profile, target: str) -> dict[str, Any]:
+    """What a step gets that loads the trained model.
+
+    On Kubeflow it is memory alone, and a request: a step may use all that its node has anyhow, only must the node be
+    large enough. All CPUs of a machine would fit no node of that size, as Kubernetes keeps some for itself.
+    """
+    if target == "vertex":
+        return _limits(profile.loading_cpus, profile.loading_memory)
+    return {
+        "memoryRequest": float(profile.loading_memory),
+        "resourceMemoryRequest": f"{profile.loading_memory}G",
     }

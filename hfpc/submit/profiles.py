@@ -1,6 +1,7 @@
 """The machines that `finetune` can be compiled for, by name. The table is at the end.
 
-A profile is about the step `finetune` only: the others prepare, measure and deploy, and keep what the pipeline says.
+A profile is about the step `finetune`, and about the memory of the steps that load on CPUs what it trained. The others
+prepare and deploy, and keep what the pipeline says.
 """
 
 import re
@@ -37,6 +38,11 @@ class Profile:
         boot_disk_type: Type of the boot disk; "" is Vertex AI's default. Boot disk and type go to custom jobs
             only: tasks of Vertex AI Pipelines have no setting for them.
         boot_disk: Size of the boot disk in GB.
+        loading_cpus: CPUs for each step that loads the trained model: `optimize`, `evaluate` and `compare_models`; 0
+            leaves these steps to the pipeline and the platform. As many as machines with that memory have.
+        loading_memory: Memory in GB for each of them. Each accelerator holds the whole model while it trains, in fp32,
+            as CPUs do then: what trained may need `device_memory` and what Python takes. Vertex AI's own 16 GB are
+            enough after accelerators of 16 GB only.
         image: Which of our images of Python runs: cpu, gpu (CUDA) or tpu (torch_xla).
         spot: Whether the machines may be taken back at any moment.
     """
@@ -55,6 +61,8 @@ class Profile:
     shared_memory: int = 0
     boot_disk_type: str = "pd-ssd"
     boot_disk: int = 100
+    loading_cpus: int = 0
+    loading_memory: int = 0
     image: Literal["cpu", "gpu", "tpu"] = "cpu"
     spot: bool = False
 
@@ -171,6 +179,8 @@ PROFILES = (
         devices=1,
         device_memory=24,
         shared_memory=8,
+        loading_cpus=8,
+        loading_memory=30,
         image="gpu",
     ),
     Profile(
@@ -185,6 +195,8 @@ PROFILES = (
         device_memory=40,
         shared_memory=64,
         boot_disk=200,
+        loading_cpus=16,
+        loading_memory=120,
         image="gpu",
     ),
     Profile(
@@ -199,6 +211,8 @@ PROFILES = (
         device_memory=80,
         shared_memory=256,
         boot_disk=500,
+        loading_cpus=16,
+        loading_memory=120,
         image="gpu",
     ),
     Profile(
@@ -214,6 +228,8 @@ PROFILES = (
         nodes=2,
         shared_memory=256,
         boot_disk=500,
+        loading_cpus=16,
+        loading_memory=120,
         image="gpu",
     ),
     Profile(

@@ -2,7 +2,7 @@
 
 from kfp import dsl, kubernetes
 
-from hfpc.components import finetune, load_dataset, preprocess
+from hfpc.components import evaluate, finetune, load_dataset, preprocess
 
 
 @dsl.pipeline(name="two-trainings")
@@ -33,3 +33,17 @@ def with_settings():
     kubernetes.use_secret_as_env(training, "mine", {"key": "HF_TOKEN"})
     kubernetes.empty_dir_mount(training, "own", "/dev/shm", medium="Memory", size_limit="1Gi")
     kubernetes.add_node_selector(training, "nvidia.com/gpu.product", "NVIDIA-L40S")
+
+
+@dsl.component(base_image="python:3.11")
+def compare_models(name: str):
+    """Another's step, which happens to have the name of one of ours."""
+
+
+@dsl.pipeline(name="with-own-memory")
+def with_own_memory():
+    data = load_dataset(source="sample:tweets").outputs["dataset"]
+    tokens = preprocess(dataset=data, base_model="sample:minilm").outputs["tokenized"]
+    model = finetune(tokenized=tokens).outputs["model"]
+    evaluate(model=model, dataset=data).set_memory_limit("64G")
+    compare_models(name="mine")

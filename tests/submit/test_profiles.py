@@ -17,6 +17,7 @@ from hfpc.submit.profiles import PROFILES, find_profile
 pytest.importorskip("google_cloud_pipeline_components")
 
 OWN = Path(__file__).with_name("own_training.py")
+LOADING = ("comp-compare-models", "comp-evaluate", "comp-optimize")
 LAUNCHER = "google_cloud_pipeline_components.container.v1.custom_job.launcher"
 
 
@@ -119,7 +120,58 @@ def test_all_other_tasks_stay_and_what_finetune_takes_and_gives_stays(tmp_path, 
     assert set(defaults(plain)) <= set(defaults(spec))
     for each in (plain, spec):
         del each["components"]["comp-finetune"], each["deploymentSpec"]["executors"]["exec-finetune"]
+    for component in LOADING:
+        container(spec, component).pop("resources", None)  # see the test below
     assert spec == plain
+
+
+@pytest.mark.parametrize("name", ["finetune_local", "finetune_vertex", "retrain_vertex"])
+@pytest.mark.parametrize(
+    ("profile", "cpus", "memory"), [("gpu-l4", 8, 30), ("gpu-a100x4", 16, 120), ("gpu-h100x8x2-spot", 16, 120)]
+)
+def test_steps_that_load_what_large_gpus_trained_get_the_memory(tmp_path, name, profile, cpus, memory):
+    [spec] = compiled(tmp_path, profile, name)
+    for component in LOADING:
+        assert container(spec, component)["resources"] == {
+            "cpuLimit": cpus,
+            "resourceCpuLimit": str(cpus),
+            "memoryLimit": memory,
+            "resourceMemoryLimit": f"{memory}G",
+        }, component
+    others = set(spec["components"]) - {"comp-finetune", *LOADING}
+    labels = {spec["components"][each].get("executorLabel") for each in others} - {None}
+    assert labels
+    for label in labels:
+        assert "resources" not in spec["deploymentSpec"]["executors"][label]["container"], label
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu-t4", "tpu-v5e"])
+def test_steps_after_small_accelerators_stay_on_the_platforms_own_machines(tmp_path, name):
+    [spec] = compiled(tmp_path, name)
+    assert all("resources" not in container(spec, component) for component in LOADING)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_what_fits_an_accelerator_fits_the_machines_that_load_it(profile):
+    """Both hold the weights in fp32."""
+    assert (profile.loading_memory or 16) >= profile.device_memory
+    assert bool(profile.loading_cpus) == bool(profile.loading_memory)
+
+
+def test_on_kubeflow_steps_that_load_the_model_ask_for_memory(tmp_path):
+    spec, _ = compiled(tmp_path, "gpu-a100x4", target="kubeflow")
+    for component in LOADING:
+        wanted = {"memoryRequest": 120, "resourceMemoryRequest": "120G"}
+        assert container(spec, component)["resources"] == wanted, component
+    spec, _ = compiled(tmp_path, "gpu-t4", target="kubeflow")
+    assert all("resources" not in container(spec, component) for component in LOADING)
+
+
+def test_the_memory_that_a_pipeline_asks_for_itself_stays(tmp_path):
+    [plain], [spec] = (compiled(tmp_path, name, f"{OWN}:with_own_memory") for name in ("cpu", "gpu-h100x8"))
+    own = container(spec, "comp-evaluate")["resources"]
+    assert own["resourceMemoryLimit"] == "64G" and own == container(plain, "comp-evaluate")["resources"]
+    assert "resources" not in container(spec, "comp-compare-models")  # not ours
 
 
 def test_a_pipeline_of_ones_own(tmp_path):
