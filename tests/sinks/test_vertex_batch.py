@@ -138,6 +138,7 @@ def test_a_job_that_takes_too_long_goes_on(google_cloud, name):
         ({"service_account": "me"}, "service_account='me'"),
         ({"labels": {"a": "B"}}, "labels={'a': 'B'}"),
         ({"timeout_hours": 0}, "timeout_hours=0"),
+        ({"kms_key": "key"}, "kms_key='key'"),
     ],
 )
 def test_what_cannot_be_used_is_told_before_any_call(change, told):
