@@ -50,7 +50,8 @@ def finetune_trainjob(
         training: Other settings of `finetune` by name: `precision`, `label_weights`, `lora_rank`,
             `early_stopping_patience`, `seed`, and `extra` for those of Transformers.
         extra: Rare settings of the job by name: `runtime`, `image`, `service_account`,
-            `node_selector`, `tolerations`, `environment`, `secrets`, `shared_memory`, `total_seconds`.
+            `node_selector`, `tolerations`, `environment`, `secrets`, `shared_memory`, `start_seconds`,
+            `total_seconds`.
             Where the data or outputs lie in Kubeflow's own store (`minio://`, `s3://`), nodes need
             `AWS_ENDPOINT_URL` in `environment`, e.g. `http://minio-service.kubeflow:9000`.
 

@@ -113,7 +113,10 @@ class Namespace:
         raise AssertionError("there is at least one attempt")
 
     def remove(self, kind: Kind, name: str) -> bool:
-        """Deletes an object of ours and waits until it is gone; whether there was one.
+        """Deletes an object of ours and waits until it is gone, with all that was made for it; whether there was one.
+
+        An object that went first would leave its pods at work for a while, and an object that is made anew under the
+        name would be told what became of the old one.
 
         Raises:
             EndpointError: The object was not made by this library, or it stays.
@@ -123,8 +126,9 @@ class Namespace:
             return False
         check_ours(kind, found)
         uid = found["metadata"]["uid"]
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Foreground"}
         try:
-            self._ask(self.api.delete_namespaced_custom_object, kind, name, body={"preconditions": {"uid": uid}})
+            self._ask(self.api.delete_namespaced_custom_object, kind, name, body=body)
         except Exception as error:
             if status(error) != 404:
                 raise

@@ -31,6 +31,7 @@ from hfpc.sinks.kubernetes_calls import (
     reaching,
 )
 from hfpc.sinks.patience import Patience
+from hfpc.sinks.trainjob_pods import why_not_started
 from hfpc.sinks.trainjob_spec import FinetuneTrainjobConfig, extra_settings, train_job, training_image
 
 __all__ = ["FinetuneTrainjobConfig", "TrainedModel", "extra_settings", "location", "train", "train_job"]
@@ -94,10 +95,10 @@ def train(
     """Runs a fine-tuning as a TrainJob and waits for it.
 
     Called again with the same arguments it waits for the job that runs, or gives what that job made. A job that
-    fails, does not end in time, or whose wait is interrupted (KeyboardInterrupt) is deleted. A job that the cluster
-    does not answer for goes on, and so does that of a step that was killed: the same call finds it, and where none
-    comes, the cluster itself ends it at `total_seconds`, counted from when it was made or, suspended, from when it was
-    resumed.
+    fails, does not start or end in time, or whose wait is interrupted (KeyboardInterrupt) is deleted. A job that the
+    cluster does not answer for goes on, and so does that of a step that was killed: the same call finds it, and where
+    none comes, the cluster itself ends it at `total_seconds`, counted from when it was made or, suspended, from when
+    it was resumed.
 
     Args:
         tokenized: URI of a tokenized data set that all nodes reach.
@@ -147,8 +148,8 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
 
 def _key(tokenized: str, settings: Mapping[str, Any], config: FinetuneTrainjobConfig) -> str:
     """What tells a training from others: its data, its settings, and all that runs it."""
-    apart = {"name": None, "output_uri": None, "restarts": None, "total_seconds": None}  # say nothing of the training
-    place = {**asdict(config), "image": training_image(config), **apart}
+    apart = ("name", "output_uri", "restarts", "start_seconds", "total_seconds")  # say nothing of the training
+    place = {**asdict(config), "image": training_image(config), **dict.fromkeys(apart)}
     text = json.dumps([tokenized, dict(settings), place], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
@@ -160,7 +161,7 @@ def _run(space: Namespace, body: dict[str, Any], out: str, config: FinetuneTrain
         rest = round(config.total_seconds - (time.monotonic() - start), 3)
         _make(space, body, out, rest)
         try:
-            failed = _wait(space, name, rest, out)
+            failed = _wait(space, name, rest, out, config.start_seconds)
         except (_OverdueError, KeyboardInterrupt):
             _give_up(space, name)
             raise
@@ -205,15 +206,17 @@ def _give_up(space: Namespace, name: str) -> None:
         print(told, flush=True)
 
 
-def _wait(space: Namespace, name: str, seconds: float, out: str) -> str:
+def _wait(space: Namespace, name: str, seconds: float, out: str, start_seconds: float) -> str:
     """Waits until a job ends; "" for success, else what the cluster says. Looks may fail for minutes.
 
     A job whose nodes have told a reason has failed too: the cluster would start their pods again and again, up to the
-    `backoffLimit` of the runtime (6 where it says none), and each would end with the same.
+    `backoffLimit` of the runtime (6 where it says none), and each would end with the same. A job whose nodes cannot
+    start, as where an image is not there or no machine is free, does not fail by itself.
     """
     reporter = Reporter(f"seconds of {name}")
     found: dict[str, Any] = {}
-    seen = 0.0
+    seen = held = 0.0
+    has_started = False
     for waited in space.patience.polls(seconds):
         try:
             found = space.get(TRAIN_JOB, name)
@@ -233,6 +236,12 @@ def _wait(space: Namespace, name: str, seconds: float, out: str) -> str:
         with suppress(HfpcError):  # of the store, which the next look may reach
             if _told_by_nodes(out)[1]:
                 return "a node told why"
+        has_started = has_started or _runs(found)
+        if _condition(found, "Suspended"):
+            held = waited
+        if not has_started and waited - held > start_seconds:
+            reason = why_not_started(space, name)
+            raise _OverdueError(f"{name} did not start within start_seconds={start_seconds:g}: {reason}")
         reporter.update(round(waited), _told(found))
     raise _OverdueError(f"{name} did not end within {seconds:g} seconds: {_told(found)}")
 
@@ -240,6 +249,12 @@ def _wait(space: Namespace, name: str, seconds: float, out: str) -> str:
 def _condition(found: Mapping[str, Any], kind: str) -> dict[str, Any]:
     conditions = found.get("status", {}).get("conditions") or []
     return next((each for each in conditions if each["type"] == kind and each["status"] == "True"), {})
+
+
+def _runs(found: Mapping[str, Any]) -> bool:
+    """Whether all nodes of a job run."""
+    jobs = found.get("status", {}).get("jobsStatus") or []
+    return any(each["name"] == "node" and each.get("ready") for each in jobs)
 
 
 def _told(found: Mapping[str, Any]) -> str:

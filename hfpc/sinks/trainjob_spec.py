@@ -24,6 +24,7 @@ RARE: dict[str, type] = {
     "environment": dict,
     "secrets": dict,
     "shared_memory": str,
+    "start_seconds": float,
     "total_seconds": float,
 }
 """Settings that the component takes in `extra`, and what each is."""
@@ -38,6 +39,8 @@ _TOLERATION = {"key", "operator", "value", "effect"}
 _SECRET = re.compile("[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[-._a-zA-Z0-9]{1,253}")
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
+_LONGEST_NAME = 38  # of a job with its key, so that JobSet's names of pods, JOB-node-0-NUMBER-abcde, have 63 characters
+_WITHOUT_SIDECAR = {"sidecar.istio.io/inject": "false"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,8 @@ class FinetuneTrainjobConfig:
     """Where a fine-tuning runs.
 
     Attributes:
-        name: Beginning of the job's name: lower case letters, digits and hyphens, at most 40.
+        name: Beginning of the job's name: lower case letters, digits and hyphens, at most 37; one less with more than
+            10 nodes, and with more than 100.
         output_uri: Folder in a store (`gs://…`, `s3://…`) below which node 0 writes the outputs.
         namespace: Namespace; "" for the one that this code runs in, or that the kubeconfig names.
         nodes: Number of nodes.
@@ -65,6 +69,8 @@ class FinetuneTrainjobConfig:
         restarts: How often a job is made again that failed for another reason than a mistake in its settings or data,
             such as the loss of a spot machine. Needs a `checkpoint_uri`, from which it goes on. Before a job fails,
             the cluster starts lost pods again in the same job, as often as the runtime's `backoffLimit` says.
+        start_seconds: How long a job may take until all its nodes run, the download of the image included; the time
+            in which a queue holds it back does not count. The default, half an hour, lets a cloud add machines.
         total_seconds: How long the training may take, restarts included.
 
     Raises:
@@ -94,10 +100,10 @@ class FinetuneTrainjobConfig:
     )
     shared_memory: str = "8Gi"
     restarts: int = 0
+    start_seconds: float = 1800.0
     total_seconds: float = 7 * 24 * 3600.0
 
     def __post_init__(self) -> None:
-        check_name(self.name, "name", 40)
         for argument in ("namespace", "service_account", "runtime"):
             if getattr(self, argument) or argument == "runtime":
                 check_name(getattr(self, argument), argument, 63)
@@ -107,6 +113,7 @@ class FinetuneTrainjobConfig:
             value = getattr(self, argument)
             if isinstance(value, bool) or value != int(value) or not least <= value <= most:
                 raise ArgumentError(argument, value, f"give a whole number, {least} to {most}")
+        check_name(self.name, "name", _LONGEST_NAME - len(str(self.nodes - 1)))
         check_resources(self.resources)
         check_labels(self.node_selector, "node_selector")
         for variable, value in self.environment.items():
@@ -124,8 +131,9 @@ class FinetuneTrainjobConfig:
                 raise ArgumentError("tolerations", each, f"give {', '.join(sorted(_TOLERATION))}")
         if self.shared_memory:
             check_resources({"memory": self.shared_memory})
-        if not self.total_seconds > 0:
-            raise ArgumentError("total_seconds", self.total_seconds, "give seconds above 0")
+        for argument in ("start_seconds", "total_seconds"):
+            if not getattr(self, argument) > 0:
+                raise ArgumentError(argument, getattr(self, argument), "give seconds above 0")
 
 
 def extra_settings(extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,10 +161,13 @@ def train_job(
     if variables := _variables(config):
         trainer["env"] = variables
     spec: dict[str, Any] = {"runtimeRef": {"name": config.runtime}, "trainer": trainer}
-    if pod := _pod(config):
-        job = {"name": "node", "template": {"spec": {"template": {"spec": pod}}}}
-        patch = {"template": {"spec": {"replicatedJobs": [job]}}}
-        spec["runtimePatches"] = [{"manager": "hfpc/finetune", "trainingRuntimeSpec": patch}]
+    # In the namespaces of Kubeflow's users pods get a proxy of Istio, through which nodes do not meet.
+    pod: dict[str, Any] = {"metadata": {"labels": dict(_WITHOUT_SIDECAR)}}
+    if settings_of_pod := _pod(config):
+        pod["spec"] = settings_of_pod
+    job = {"name": "node", "template": {"spec": {"template": pod}}}
+    patch = {"template": {"spec": {"replicatedJobs": [job]}}}
+    spec["runtimePatches"] = [{"manager": "hfpc/finetune", "trainingRuntimeSpec": patch}]
     return {"metadata": {"name": name, "labels": {**MANAGED, JOB: key}, "annotations": {}}, "spec": spec}
 
 

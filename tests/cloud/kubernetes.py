@@ -26,7 +26,7 @@ from tests.cloud.faults import Faults
 TOKEN = "token-of-the-caller"
 NAMESPACE = "team"
 PATH = re.compile(
-    "/apis/(?P<group>[^/]+)/(?P<version>[^/]+)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[^/]+)"
+    "/api(s/(?P<group>[^/]+))?/(?P<version>[^/]+)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[^/]+)"
     "(/(?P<name>[^/]+)(?P<status>/status)?)?"
 )
 APIS = {
@@ -34,7 +34,10 @@ APIS = {
     "inferenceservices": "serving.kserve.io/v1beta1",
     "trainjobs": "trainer.kubeflow.org/v1alpha1",
     "clustertrainingruntimes": "trainer.kubeflow.org/v1alpha1",
+    "pods": "v1",
+    "events": "v1",
 }
+_LOOKS_UNTIL_GONE = 3  # at an object that is deleted together with what was made for it
 
 
 class Controller(Protocol):
@@ -65,6 +68,7 @@ class Kubernetes:
         objects: Plural, namespace and name to the object.
         controllers: Plural to what acts on such objects.
         views: Plural to what gives such an object, which only a controller makes, by its namespace and name.
+        lists: Plural to what gives all such objects, which only a controller makes, of a namespace.
         forbidden: Plurals of the kinds that the caller may not look at.
         faults: Which calls go wrong, and which were made, such as "GET inferenceservices".
         unknown_requests: Requests for what there is not.
@@ -76,6 +80,7 @@ class Kubernetes:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.controllers: dict[str, Controller] = {}
         self.views: dict[str, Callable[[str, str], dict[str, Any] | None]] = {}
+        self.lists: dict[str, Callable[[str], list[dict[str, Any]]]] = {}
         self.forbidden: set[str] = set()
         self.faults = Faults()
         self.unknown_requests: list[str] = []
@@ -83,6 +88,7 @@ class Kubernetes:
         self.address = ""
         self.lock = threading.RLock()
         self._version = 0
+        self._looks: dict[str, int] = {}
 
     @contextlib.contextmanager
     def serve(self, certificate: Path, key: Path) -> Iterator["Kubernetes"]:
@@ -136,7 +142,7 @@ class Kubernetes:
             ApiError: It is refused.
         """
         found = PATH.fullmatch(path)
-        if not found or f"{found['group']}/{found['version']}" != APIS.get(found["plural"]):
+        if not found or "/".join(filter(None, found.group("group", "version"))) != APIS.get(found["plural"]):
             self.unknown_requests.append(f"{method} {path}")
             raise ApiError(404, "", "404 page not found")
         if found["plural"] not in self.installed:
@@ -151,10 +157,17 @@ class Kubernetes:
             return getattr(self, f"_{method.lower()}")(key, query, body, bool(found["status"]))
 
     def _list(self, key: tuple[str, str, str], query: dict[str, str]) -> Any:
-        wanted = dict(part.split("=") for part in query.get("labelSelector", "").split(",") if part)
-        places = [place for place in self.objects if place[:2] == key[:2]]
-        items = [found for place in sorted(places) if (found := self._look(place)) is not None]
+        wanted, fields = (
+            dict(part.split("=") for part in query.get(selector, "").split(",") if part)
+            for selector in ("labelSelector", "fieldSelector")
+        )
+        if key[0] in self.lists:
+            items = self.lists[key[0]](key[1])
+        else:
+            places = [place for place in self.objects if place[:2] == key[:2]]
+            items = [found for place in sorted(places) if (found := self._look(place)) is not None]
         chosen = [each for each in items if wanted.items() <= each["metadata"].get("labels", {}).items()]
+        chosen = [each for each in chosen if all(_field(each, path) == value for path, value in fields.items())]
         return {"apiVersion": APIS[key[0]], "kind": "List", "metadata": {}, "items": chosen}
 
     def _create(self, key: tuple[str, str, str], query: dict[str, str], body: Any) -> Any:
@@ -205,18 +218,25 @@ class Kubernetes:
         if uid not in (None, found["metadata"]["uid"]):
             raise ApiError(409, "Conflict", f"the UID in the precondition ({uid}) does not match")
         found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        if body and body.get("propagationPolicy") == "Foreground":
+            found["metadata"]["finalizers"] = ["foregroundDeletion"]
         return self._stored(found)
 
     def _look(self, key: tuple[str, str, str]) -> Any:
-        """An object after its controller has looked at it too; one that is being deleted is seen once more."""
+        """An object after its controller has looked at it too.
+
+        One that is being deleted is seen once more, and longer where what was made for it goes first.
+        """
         if key[0] in self.views:
             return self.views[key[0]](*key[1:])
         found = self.objects.get(key)
         if found is None:
             return None
         if "deletionTimestamp" in found["metadata"]:
-            seen = copy.deepcopy(found)
-            self._remove(key[0], self.objects.pop(key))
+            seen, uid = copy.deepcopy(found), found["metadata"]["uid"]
+            self._looks[uid] = self._looks.get(uid, 0) + 1
+            if "finalizers" not in found["metadata"] or self._looks[uid] == _LOOKS_UNTIL_GONE:
+                self._remove(key[0], self.objects.pop(key))
             return seen
         if key[0] in self.controllers:
             before = copy.deepcopy(found.get("status"))
@@ -254,6 +274,14 @@ class Kubernetes:
                 raise ApiError(422, "Invalid", f"metadata.labels: Invalid value {name}: {value}")
         if key[0] in self.controllers and (problem := self.controllers[key[0]].check(body)):
             raise ApiError(400, "BadRequest", f"admission webhook denied the request: {problem}")
+
+
+def _field(found: dict[str, Any], path: str) -> Any:
+    """A field of an object, as field selectors name it, e.g. `involvedObject.name`."""
+    value: Any = found
+    for name in path.split("."):
+        value = value.get(name, {})
+    return value
 
 
 def _merged(found: Any, patch: Any) -> Any:

@@ -12,23 +12,26 @@ from tests.serving.ports import free_port
 
 RUNTIMES = ("torch-distributed",)
 BACKOFF_LIMIT = 6
+LONGEST_POD_NAME = 63
 
 
 class Trainer:
     """The controller of TrainJobs.
 
     A node that fails is started again in place, as the pods of a Job are, until more have failed than the limit allows.
+    Where a job is deleted before its JobSet, that stays for some looks, and a new job of the name takes it for its own.
 
     Attributes:
         backoff_limit: How many failures a job bears: Kubernetes' default, as Kubeflow's own runtimes say none.
         finish: Stands for the nodes where it is set: it is called with a job's arguments after some looks, and what
             it returns is why the job failed, "" for success.
+        obstacle: Status of a pod that cannot start, e.g. for want of its image; {} lets pods start.
         started: How many nodes were started as processes.
         folder: Where the homes and logs of nodes are.
     """
 
     def __init__(self) -> None:
-        self.finish: Callable[[list[str]], str] | None = None
+        self.forget()
         self.backoff_limit = BACKOFF_LIMIT
         self.started = 0
         self.folder = Path(tempfile.mkdtemp(prefix="hfpc-trainer-"))
@@ -37,11 +40,35 @@ class Trainer:
         self._looks: dict[str, int] = {}
         self._ports: dict[str, int] = {}
 
+    def forget(self) -> None:
+        """Lets jobs run as processes, without an obstacle, and forgets what is left of earlier ones."""
+        self.finish: Callable[[list[str]], str] | None = None
+        self.obstacle: dict[str, Any] = {}
+        self._pods: dict[str, dict[str, Any]] = {}
+        self._events: list[dict[str, Any]] = []
+        self._left: dict[str, list[dict[str, Any]]] = {}
+
     def check(self, body: dict[str, Any]) -> str:
         name = body["spec"]["runtimeRef"]["name"]
         return "" if name in RUNTIMES else f'ClusterTrainingRuntime.trainer.kubeflow.org "{name}" not found'
 
+    def pods(self, namespace: str) -> list[dict[str, Any]]:
+        """The pods that cannot start."""
+        return [pod for pod in self._pods.values() if pod["metadata"]["namespace"] == namespace]
+
+    def events(self, namespace: str) -> list[dict[str, Any]]:
+        """What was told of jobs."""
+        return [event for event in self._events if event["metadata"]["namespace"] == namespace]
+
     def remove(self, found: dict[str, Any]) -> None:
+        metadata, conditions = found["metadata"], found["status"].get("conditions")
+        if (
+            "deletionTimestamp" in metadata
+            and "foregroundDeletion" not in metadata.get("finalizers", [])
+            and conditions
+        ):
+            self._left[metadata["name"]] = conditions
+        self._pods.pop(metadata["uid"], None)
         for process in self._nodes.pop(found["metadata"]["uid"], []):
             process.terminate()
             process.wait()
@@ -50,6 +77,11 @@ class Trainer:
         if found["status"].get("conditions"):
             return
         uid, trainer = found["metadata"]["uid"], found["spec"]["trainer"]
+        if left := self._left.pop(found["metadata"]["name"], None):
+            found["status"]["conditions"] = left
+            return
+        if self._cannot_start(found):
+            return
         if self.finish is not None:
             self._looks[uid] = self._looks.get(uid, 0) + 1
             if self._looks[uid] > 2:
@@ -64,12 +96,27 @@ class Trainer:
                 self._nodes[uid][rank] = self._start_node(uid, trainer, rank)
                 codes[rank] = None
         running = codes.count(None)
-        node = {"name": "node", "active": int(running > 0), "ready": int(running > 0)}
-        found["status"]["jobsStatus"] = [{**node, "succeeded": 0, "failed": 0, "suspended": 0}]
+        found["status"]["jobsStatus"] = [_job(active=int(running > 0), ready=int(running > 0))]
         if any(codes):
             _end(found, "jobset failed due to one or more job failures")
         elif not running:
             _end(found, "")
+
+    def _cannot_start(self, found: dict[str, Any]) -> bool:
+        """Whether a job has no JobSet, of which events alone tell, or a pod that waits, of which its status tells."""
+        name, place = found["metadata"]["name"], {"namespace": found["metadata"]["namespace"]}
+        pod = f"{name}-node-0-{found['spec']['trainer']['numNodes'] - 1}-abcde"
+        if len(pod) > LONGEST_POD_NAME:
+            told = "JobSet name is too long, pod names generated for this JobSet will exceed 63 characters"
+            message = f"TrainJob resources reconciliation failed: admission webhook denied the request: {told}"
+            event = {"involvedObject": {"kind": "TrainJob", "name": name}, "type": "Warning", "message": message}
+            self._events.append({"metadata": place, **event, "reason": "TrainJobResourcesCreationFailed"})
+        elif self.obstacle:
+            labels = {"jobset.sigs.k8s.io/jobset-name": name}
+            metadata = {"name": pod, "labels": labels, **place}
+            self._pods[found["metadata"]["uid"]] = {"metadata": metadata, "status": self.obstacle}
+            found["status"]["jobsStatus"] = [_job(active=1)]
+        return len(pod) > LONGEST_POD_NAME or bool(self.obstacle)
 
     def kill(self) -> None:
         """Kills every node at once, as where a spot machine is taken away."""
@@ -102,6 +149,11 @@ class Trainer:
     def logs(self) -> str:
         """What the nodes printed."""
         return "\n".join(file.read_text(errors="replace")[-3000:] for file in sorted(self.folder.rglob("log.txt")))
+
+
+def _job(**counts: int) -> dict[str, Any]:
+    """What a JobSet says of the job of its nodes."""
+    return {"name": "node", "active": 0, "ready": 0, "succeeded": 0, "failed": 0, "suspended": 0, **counts}
 
 
 def _end(found: dict[str, Any], failure: str) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 from hfpc import progress, storage
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.sinks.kubernetes_calls import namespace
 from hfpc.sinks.patience import Patience
-from hfpc.sinks.trainjob import FinetuneTrainjobConfig, _key, train, train_job
+from hfpc.sinks.trainjob import TRAIN_JOB, FinetuneTrainjobConfig, _key, train, train_job
+from hfpc.sinks.trainjob_pods import why_not_started
 from hfpc.training import node
 from tests.cloud import kubernetes_schema
 from tests.cloud.faults import KINDS
@@ -175,7 +177,9 @@ def test_every_field_is_one_that_the_definition_has(cluster):
     assert {"name": "HF_TOKEN", "valueFrom": token} in body["spec"]["trainer"]["env"]
     (patch,) = body["spec"]["runtimePatches"]
     (replicated,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
-    pod = replicated["template"]["spec"]["template"]["spec"]
+    template = replicated["template"]["spec"]["template"]
+    assert template["metadata"]["labels"] == {"sidecar.istio.io/inject": "false"}, "or nodes do not meet"
+    pod = template["spec"]
     assert [each["key"] for each in pod["tolerations"]] == ["nvidia.com/gpu", "cloud.google.com/gke-spot"]
     assert pod["volumes"][0]["emptyDir"] == {"medium": "Memory", "sizeLimit": "8Gi"}
     assert pod["containers"][0]["volumeMounts"][0]["mountPath"] == "/dev/shm"
@@ -199,6 +203,86 @@ def test_a_job_that_does_not_end_is_deleted(cluster, data):
     with pytest.raises(HfpcError, match=r"did not end within 0\.001 seconds: waiting for its nodes"):
         train(data, SETTINGS, job(total_seconds=0.001), QUICK)
     assert cluster.api.objects == {}
+
+
+PULLING = "Back-off pulling image: not found"
+PENDING = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes have a GPU"}
+CONTAINER = {"name": "node", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+
+
+def container(reason, message=""):
+    return {"containerStatuses": [{**CONTAINER, "state": {"waiting": {"reason": reason, "message": message}}}]}
+
+
+def looked_at(name="tweets-0123456789", nodes=1):
+    """The namespace with a job that its controller has looked at."""
+    space = namespace(patience=QUICK)
+    space.put(TRAIN_JOB, train_job(name, "key", "gs://a/b", "gs://c/d", SETTINGS, job(nodes=nodes)))
+    space.get(TRAIN_JOB, name)
+    return space
+
+
+def test_a_job_whose_nodes_do_not_start_is_deleted_and_why_is_told(cluster, data):
+    cluster.trainer.obstacle = container("ImagePullBackOff", PULLING)
+    with pytest.raises(HfpcError, match=r"tweets-\w+ did not start within start_seconds=0\.1: ImagePull.*not found$"):
+        train(data, SETTINGS, job(start_seconds=0.1), QUICK)
+    assert cluster.api.objects == {} and cluster.api.unknown_requests == []
+
+
+def test_why_nodes_do_not_start(cluster):
+    name = "tweets-0123456789"
+    for obstacle, told in (
+        (container("ImagePullBackOff", PULLING), f"ImagePullBackOff: {PULLING}"),
+        ({"conditions": [PENDING]}, "Unschedulable: 0/3 nodes have a GPU"),
+    ):
+        cluster.api.reset()
+        cluster.trainer.obstacle = obstacle
+        assert why_not_started(looked_at(), name) == told
+    cluster.api.forbidden.add("pods")
+    place = "kubectl --namespace team describe"
+    look = f"see `{place} trainjob {name}` and `{place} pods --selector jobset.sigs.k8s.io/jobset-name={name}`"
+    assert why_not_started(looked_at(), name) == look, "the caller may not read pods"
+    cluster.api.reset()
+    cluster.trainer.obstacle = container("ContainerCreating")
+    assert why_not_started(looked_at(), name) == look, "nothing says why"
+
+
+@pytest.mark.parametrize("nodes", [1, 10, 11, 101])
+def test_the_longest_name_is_one_whose_pods_the_cluster_takes(cluster, nodes):
+    longest = 38 - len(str(nodes - 1))
+    assert job(name="a" * longest, nodes=nodes)
+    with pytest.raises(ArgumentError, match=f"at most {longest}"):
+        job(name="a" * (longest + 1), nodes=nodes)
+    cluster.trainer.finish = lambda arguments: ""
+    looked_at(f"{'a' * longest}-0123456789", nodes)
+    assert cluster.trainer.events("team") == []
+    longer = f"{'a' * (longest + 1)}-0123456789"
+    told = why_not_started(looked_at(longer, nodes), longer)
+    assert told.startswith("TrainJobResourcesCreationFailed: ") and told.endswith("will exceed 63 characters")
+
+
+@pytest.mark.parametrize("first", ["in_a_queue", "running"])
+def test_only_nodes_that_never_ran_are_late(cluster, data, done, first):
+    """A queue may hold a job back for days, and lost nodes are waited for."""
+    looks, usual = [], cluster.trainer.advance
+    held = [{"type": "Suspended", "status": "True", "reason": "Suspended", "message": ""}]
+
+    def advance(found):
+        looks.append(True)
+        found["status"]["conditions"] = held if first == "in_a_queue" and len(looks) < 30 else []
+        ready = int(first == "running" and len(looks) == 1)
+        found["status"]["jobsStatus"] = [{"name": "node", "active": 1, "ready": ready}]
+        if len(looks) == 30:
+            cluster.trainer.finish(found["spec"]["trainer"]["args"])
+            found["status"]["conditions"] = [{"type": "Complete", "status": "True", "reason": "", "message": ""}]
+
+    cluster.trainer.advance = advance
+    try:
+        seed = 106 if first == "running" else 107
+        assert train(data, {**SETTINGS, "seed": seed}, job(start_seconds=0.1), QUICK).record.model
+    finally:
+        cluster.trainer.advance = usual
+    assert len(looks) == 30
 
 
 def test_a_job_that_ends_without_a_model(cluster, data):
@@ -262,6 +346,9 @@ def test_the_cluster_itself_ends_a_job_that_nobody_waits_for(cluster, data):
     ("change", "told"),
     [
         ({"name": "My job"}, "name='My job'"),
+        ({"name": "a" * 38}, "at most 37"),
+        ({"name": "a" * 37, "nodes": 16}, "at most 36"),
+        ({"start_seconds": 0}, "start_seconds=0"),
         ({"output_uri": "/mnt/out"}, "output_uri='/mnt/out'"),
         ({"nodes": 0}, "nodes=0"),
         ({"processes_per_node": 0}, "processes_per_node=0"),
