@@ -1,8 +1,9 @@
 """A run on Kubeflow Pipelines as its API tells it, in this package's own terms."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
+from itertools import chain, count, takewhile
 from typing import Any
 
 from hfpc.redaction import redacted
@@ -27,6 +28,9 @@ _RUN_STATES: dict[str, State] = {
 }
 _ITERATION = re.compile(r"\(\d+(:[^)]*)?\)$")  # how a workflow marks the turns of a loop
 _LONGEST = 600  # characters of an error
+_POD = "{workflow}-{template}-{hash}"
+_TEMPLATE = "system-container-impl"
+_FNV_PRIME = 16777619
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,7 @@ def _tasks(details: list[Any], graph: Graph, read_log: Callable[[str], str]) -> 
     are numbered.
     """
     by_name: dict[str, list[Any]] = {}
+    nodes = frozenset(node for detail in details for node in _children(detail))
     for detail in details:
         by_name.setdefault(_ITERATION.sub("", detail.display_name or ""), []).append(detail)
     for step in graph.steps:
@@ -83,10 +88,10 @@ def _tasks(details: list[Any], graph: Graph, read_log: Callable[[str], str]) -> 
         found = by_name.pop(own, None) or by_name.pop(step.display_name, None) or []
         for number, detail in enumerate(found, 1):
             name = own if len(found) == 1 else f"{own} ({number})"
-            yield _task(name, own, detail, read_log)
+            yield _task(name, own, detail, nodes, read_log)
 
 
-def _task(name: str, component: str, detail: Any, read_log: Callable[[str], str]) -> Task:
+def _task(name: str, component: str, detail: Any, nodes: Set[str], read_log: Callable[[str], str]) -> Task:
     state = _TASK_STATES.get(str(detail.state), "pending")
     return Task(
         name=name,
@@ -95,22 +100,57 @@ def _task(name: str, component: str, detail: Any, read_log: Callable[[str], str]
         state=state,
         started=_seconds(detail.start_time),
         ended=_seconds(detail.end_time) if state not in ("pending", "running") else None,
-        error=_why(detail, read_log) if state == "failed" else "",
+        error=_why(detail, component, nodes, read_log) if state == "failed" else "",
     )
 
 
-def _why(detail: Any, read_log: Callable[[str], str]) -> str:
+def _why(detail: Any, component: str, nodes: Set[str], read_log: Callable[[str], str]) -> str:
     """Why a task failed: what the API says, else the last line of its log, else where to look."""
     if detail.state == "CANCELED":
         return "it was cancelled"
     if text := _error_of(detail):
         return text
-    pods = [child.pod_name for child in detail.child_tasks or [] if child.pod_name]
-    for pod in pods:
+    pods = [_pods(node, component, nodes) for node in _children(detail)]
+    for pod in chain.from_iterable(pods):
         lines = [line for line in read_log(pod).splitlines() if line.strip()]
         if lines:
             return _one_line(re.sub(r"^hfpc\.errors\.\w+: ", "", lines[-1]))
-    return f"Kubeflow does not say why, see the log of {', '.join(pods) or 'its pod'}"
+    return f"Kubeflow does not say why, see the log of {', '.join(each[0] for each in pods) or 'its pod'}"
+
+
+def _children(detail: Any) -> list[str]:
+    """What the API calls names of pods, and are ids of the workflow's nodes: WORKFLOW-HASH."""
+    return [child.pod_name for child in detail.child_tasks or [] if child.pod_name]
+
+
+def _pods(node: str, component: str, nodes: Set[str]) -> list[str]:
+    """What the pod of a workflow's node may be called, the likeliest first.
+
+    The log is asked for by pod, whose name has the workflow's template in it too. A step that may be started again is
+    a node without a pod, whose children are its attempts: the last one says why. Its template has another name, which
+    releases before 2.14 made of the step's. In old clusters, and in archives of logs, pods are called as nodes.
+
+    Args:
+        node: Id of a node.
+        component: Name of its step.
+        nodes: Ids of the children of all nodes.
+    """
+    attempts = list(takewhile(nodes.__contains__, (_attempt(node, number) for number in count())))
+    last = attempts[-1] if attempts else node
+    workflow, _, hash_ = last.rpartition("-")
+    templates = [f"retry-{_TEMPLATE}", f"{component}-{_TEMPLATE}"] if attempts else [_TEMPLATE]
+    return [*(_POD.format(workflow=workflow, template=each, hash=hash_) for each in templates), last]
+
+
+def _attempt(node: str, number: int) -> str:
+    """Id of an attempt of a node: Argo's hash (FNV-1a) of the node's name goes on with "(NUMBER)"."""
+    workflow, _, hash_ = node.rpartition("-")
+    if not hash_.isdecimal():
+        return ""
+    value = int(hash_)
+    for byte in f"({number})".encode():
+        value = (value ^ byte) * _FNV_PRIME % 2**32
+    return f"{workflow}-{value}"
 
 
 def _error_of(answer: Any) -> str:

@@ -31,13 +31,30 @@ class Runs:
 
 
 def task_details(run: dict[str, Any], spec: dict[str, Any], outcome: Runs) -> list[dict[str, Any]]:
-    """The nodes of the workflow, as the API server lists them: groups, drivers and pods beside the tasks."""
+    """The nodes of the workflow, as the API server lists them: groups, drivers and pods beside the tasks.
+
+    Their children are told by the ids of nodes, in a field that is called `pod_name`.
+    """
     state, workflow = run["state"], spec["pipelineInfo"]["name"] + "-x7k2p"
     groups = [_detail(workflow, state), _detail("root-driver", state), _detail("root", state)]
-    return groups + _of_dag(spec, spec["root"]["dag"], state, outcome.failing_task, workflow)
+    return groups + _of_dag(spec, spec["root"]["dag"], state, outcome.failing_task, f"{workflow}.root")
 
 
-def _of_dag(spec: dict[str, Any], dag: dict[str, Any], state: str, failing: str, workflow: str) -> list[dict[str, Any]]:
+def node_id(node: str) -> str:
+    """Id of a node, as Argo makes it of the node's name: WORKFLOW-HASH."""
+    value = 2166136261
+    for byte in node.encode():
+        value = (value ^ byte) * 16777619 % 2**32
+    return f"{node.partition('.')[0]}-{value}"
+
+
+def pod_name(node: str, template: str = "system-container-impl") -> str:
+    """Name of a node's pod, as Argo makes it of the names of the node and of its template."""
+    workflow, _, number = node_id(node).rpartition("-")
+    return f"{workflow}-{template}-{number}"
+
+
+def _of_dag(spec: dict[str, Any], dag: dict[str, Any], state: str, failing: str, above: str) -> list[dict[str, Any]]:
     """The tasks of a pipeline, a condition or a loop, and of those in it."""
     details, tasks = [], dag["tasks"]
     for name, task in tasks.items():
@@ -47,15 +64,20 @@ def _of_dag(spec: dict[str, Any], dag: dict[str, Any], state: str, failing: str,
         details.append(_detail(f"{name}-driver", "SUCCEEDED"))
         inner = spec["components"][task["componentRef"]["name"]].get("dag")
         if inner:
-            details += [_detail(name, own), *_of_dag(spec, inner, own, failing, workflow)]
-        else:
-            details.append(_detail(task["taskInfo"]["name"], own, f"{workflow}-{name}-executor"))
-            details.append(_detail("executor", own))
+            details += [_detail(name, own), *_of_dag(spec, inner, own, failing, f"{above}.{name}")]
+            continue
+        executor = f"{above}.{name}.executor"
+        # A step that may be started again is a node without a pod; each attempt is a child of it.
+        retries = task.get("retryPolicy", {}).get("maxRetryCount", 0) if own == "FAILED" else 0
+        attempts = [f"({number})" for number in range(retries + 1)] if "retryPolicy" in task else []
+        details.append(_detail(task["taskInfo"]["name"], own, executor))
+        details.append(_detail("executor", own, *(executor + each for each in attempts)))
+        details += [_detail(f"executor{each}", own) for each in attempts]
     return details
 
 
-def _detail(name: str, state: str, pod: str = "") -> dict[str, Any]:
-    children = {"child_tasks": [{"pod_name": pod}]} if pod else {}
+def _detail(name: str, state: str, *nodes: str) -> dict[str, Any]:
+    children = {"child_tasks": [{"pod_name": node_id(node)} for node in nodes]} if nodes else {}
     times = {"start_time": "2026-11-30T06:00:00Z", "end_time": "1970-01-01T00:00:00Z"}
     return {"task_id": name, "display_name": name, "state": state, **times, **children}
 

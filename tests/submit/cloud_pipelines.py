@@ -18,3 +18,8 @@ def learn(rows: int, rate: float) -> float:
 def toy_cloud(rows: int = 10, rate: float = 0.5, project: str = "", location: str = ""):
     prepared = prepare(rows=rows, project=project, location=location).set_caching_options(False)
     learn(rows=prepared.output, rate=rate)
+
+
+@dsl.pipeline(name="toy-again")
+def toy_again(rows: int = 10):
+    learn(rows=rows, rate=0.5).set_retry(2)

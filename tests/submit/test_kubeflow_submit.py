@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from hfpc.cli import app
 from tests.cloud.faults import KINDS
 from tests.cloud.kubeflow import COOKIE, TOKEN
+from tests.cloud.kubeflow_runs import node_id, pod_name
 
 PIPELINE = f"{Path(__file__).with_name('cloud_pipelines.py')}:toy_cloud"
 CALLS = [
@@ -143,7 +144,7 @@ def test_waiting_shows_the_tasks_and_lost_answers_do_no_harm(kubeflow):
 
 def test_a_failing_task_is_named_with_the_last_line_of_its_log(kubeflow):
     kubeflow.outcome.failing_task = "prepare"
-    pod = "toy-cloud-x7k2p-prepare-executor"
+    pod = pod_name("toy-cloud-x7k2p.root.prepare.executor")
     kubeflow.outcome.logs[pod] = "Traceback …\n  line\nhfpc.errors.ArgumentError: epochs=0: give a number above 0\n\n"
     done = submit("--wait", "--json", "--job-id", "toy-1")
     assert done.exit_code == 1
@@ -160,13 +161,36 @@ def test_where_the_log_cannot_be_read_the_pod_is_named(kubeflow):
     kubeflow.outcome.failing_task = "learn"
     done = submit("--wait")
     assert done.exit_code == 1
-    assert "learn: Kubeflow does not say why, see the log of toy-cloud-x7k2p-learn-executor" in done.output.splitlines()
+    pod = pod_name("toy-cloud-x7k2p.root.learn.executor")
+    assert f"learn: Kubeflow does not say why, see the log of {pod}" in done.output.splitlines()
+
+
+@pytest.mark.parametrize("template", ["retry-system-container-impl", "learn-system-container-impl"])
+def test_a_task_that_was_started_again_is_told_by_its_last_attempt(kubeflow, template):
+    """Two names of the template: that of Kubeflow Pipelines since 2.14, and that of 2.5."""
+    kubeflow.outcome.failing_task = "learn"
+    executor = "toy-again-x7k2p.root.learn.executor"
+    kubeflow.outcome.logs = {
+        pod_name(f"{executor}(0)", template): "ValueError: first",
+        pod_name(f"{executor}(2)", template): "ValueError: last",
+    }
+    done = submit("--wait", "--json", pipeline=PIPELINE.replace("toy_cloud", "toy_again"))
+    assert json.loads(done.stdout)["errors"] == {"learn": "ValueError: last"}
+
+
+def test_nodes_have_the_ids_that_argo_gives_them():
+    """Two that Argo's own tests have, and the node that one is an attempt of."""
+    from hfpc.submit.kubeflow_run import _attempt
+
+    assert node_id("dag-diamond-dj7q5.A") == "dag-diamond-dj7q5-2391658435"
+    assert node_id("dag-diamond-dj7q5.A(0)") == "dag-diamond-dj7q5-2845344910"
+    assert _attempt("dag-diamond-dj7q5-2391658435", 0) == "dag-diamond-dj7q5-2845344910"
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "throttled"])
 def test_looks_and_logs_that_fail_change_nothing(kubeflow, kind):
     kubeflow.outcome.failing_task = "prepare"
-    kubeflow.outcome.logs["toy-cloud-x7k2p-prepare-executor"] = "ValueError: no rows"
+    kubeflow.outcome.logs[pod_name("toy-cloud-x7k2p.root.prepare.executor")] = "ValueError: no rows"
     for index in range(3):
         kubeflow.faults.clear()
         kubeflow.faults.plan(index, kind, method="GetRun")
