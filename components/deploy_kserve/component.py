@@ -41,6 +41,7 @@ def deploy_kserve(
             model lies, if KServe can read it there.
         runtime: `hfpc` for this package's serving image, `huggingface` for KServe's own runtime.
         resources: What a replica asks for and is limited to, e.g. `{"nvidia.com/gpu": "1"}` too.
+            In Standard mode it then puts up with the taint of such nodes; see `tolerations`.
         min_replicas: Replicas that always serve; 0 lets Knative stop them all while nobody asks.
         max_replicas: Most replicas that load may start.
         scale_target: Requests at a time that one replica takes before another is started (or what
@@ -49,9 +50,10 @@ def deploy_kserve(
         canary_seconds: How long it has that share.
         service_account: Service account of the pods, which tells KServe how to read the store.
         ingress: `http://HOST:PORT` to send requests to with the service's host name, where that
-            name is not known; empty asks the service's URL.
+            name is not known; empty asks the service's address in the cluster, or its URL outside.
         extra: Rare settings by name: `scale_metric`, `image`, `deployment_mode`, `environment`,
-            `node_selector`, `labels`, `ready_seconds`.
+            `node_selector`, `tolerations` (taints as Kubernetes has them; Knative takes those two
+            only where its features for them are enabled), `labels`, `ready_seconds`.
 
     Returns:
         endpoint: The service, for `test_endpoint`.

@@ -49,8 +49,8 @@ def finetune_kubeflow(
         canary_percent: Share of the traffic, 0 to 99, that a new version gets for a while before it
             gets all of it; 0 moves all traffic at once.
         service_account: Service account of the pods, which tells KServe how to read the store.
-        ingress: `http://HOST:PORT` to send requests to with the service's host name; empty asks the
-            service's URL.
+        ingress: `http://HOST:PORT` to send requests to with the service's host name; empty asks its
+            address in the cluster, outside of it its URL.
         serving_extra: Rare settings of `deploy_kserve` (its `extra`).
         max_latency_ms: Most milliseconds that 95 of 100 requests to the service may take.
     """
