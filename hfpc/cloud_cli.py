@@ -43,8 +43,8 @@ Network = Annotated[str, typer.Option(help="Full name of a peered VPC network.")
 Key = Annotated[
     str,
     typer.Option(
-        help="Full name of a Cloud KMS key that encrypts the run and its custom jobs on Vertex AI; "
-        "not the artifacts in the bucket, nor the models, endpoints and batch predictions that steps make."
+        help="Full name of a Cloud KMS key that encrypts the run, its custom jobs, and the models, endpoints and "
+        "batch predictions that its steps make on Vertex AI; artifacts are encrypted as their bucket is."
     ),
 ]
 Labels = Annotated[

@@ -43,6 +43,7 @@ CHECKS: dict[str, Check] = {
     "bucket": preflight_storage.bucket,
     "Cloud Storage sources": preflight_storage.sources,
     "images": preflight_images.images,
+    "accelerators": preflight_images.idle_accelerators,
     "machines": preflight_compute.machines,
     "quota": preflight_compute.quota,
     "Hugging Face Hub": preflight_hub.hub,

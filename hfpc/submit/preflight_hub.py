@@ -16,6 +16,7 @@ _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _REVISIONS = {"base_model": ("revision", "base_revision"), "source": ("revision", "source_revision")}
 _FILES = {"base_model": ("", "config.json"), "source": ("/datasets", "README.md")}
 _MISSING = ("RepoNotFound", "RevisionNotFound")
+_COPY = "copy it to Cloud Storage and give {origin}=gs://…: the tasks have no token"
 
 
 def hub(subject: Subject) -> Iterator[Finding]:
@@ -49,14 +50,14 @@ def _reached(what: str, origin: str, name: str, value: str, revision: str) -> Fi
         if status == 404:
             return problem(what, "the Hub has no such repository or revision", f"correct {origin}")
         told = "the Hub lets nobody read it without a token: it is gated or private, or does not exist"
-        fix = "accept its terms on the Hub, export HF_TOKEN=…, and give the tasks the token too; or correct its name"
-        return problem(what, told, fix)
+        return problem(what, told, f"{_COPY.format(origin=origin)}; or correct its name")
     status, code = _ask(name, value, revision, token)
     if _is_there(status, code):
-        told = "HF_TOKEN may read it, nobody else may: the tasks need a token too, and this one is not passed to them"
-        return note(what, told, "give the tasks a token of their own, e.g. from Secret Manager")
+        told = "HF_TOKEN may read it, nobody else may, and it is not passed to the tasks"
+        return problem(what, told, _COPY.format(origin=origin))
     if code == "GatedRepo" or status == 403:
-        return problem(what, "it is gated, and HF_TOKEN has no access", "accept its terms on the Hub with that account")
+        fix = f"accept its terms on the Hub with that account, then {_COPY.format(origin=origin)}"
+        return problem(what, "it is gated, and HF_TOKEN has no access", fix)
     if status == 401:
         return problem(what, "the Hub refuses HF_TOKEN", "export a valid HF_TOKEN")
     if code in _MISSING:

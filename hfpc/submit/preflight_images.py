@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hfpc.doctor import Finding
+from hfpc.errors import ArgumentError
+from hfpc.sinks.vertex_containers import check_accelerator
 from hfpc.submit.image_repository import VARIABLE, serving_image
 from hfpc.submit.preflight_google import Answer, Google, NoCredentialsError, UncheckedError, anonymous, send
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
@@ -66,6 +68,18 @@ def references(subject: Subject) -> list[str]:
 def serving_images(subject: Subject) -> set[str]:
     """The images that serve the models which the run registers with Vertex AI."""
     return {image for step in subject.steps if (image := serving_image(step))}
+
+
+def idle_accelerators(subject: Subject) -> Iterator[Finding]:
+    """Whether a step asks for an accelerator that the server of the model it waits for cannot use."""
+    serving = {step.name: serving_image(step) for step in subject.steps}
+    for step, origin, accelerator in subject.inputs("accelerator_type"):
+        for image in sorted({serving.get(name, "") for name in step.needs} - {""}):
+            try:
+                check_accelerator(image, accelerator)
+            except ArgumentError:
+                found = f"{image}, which serves the model, computes on CPUs: it would be paid for and stay idle"
+                yield problem(f"{origin} {accelerator} of {step.name}", found, "give none, or an image that has CUDA")
 
 
 def is_on_artifact_registry(reference: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from hfpc import google_cloud
 from hfpc.doctor import Finding
 from hfpc.submit.preflight_google import UncheckedError
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
@@ -35,6 +36,7 @@ def kms_key(subject: Subject) -> Iterator[Finding]:
         yield problem(what, found_text, "give a key for ENCRYPT_DECRYPT whose primary version is ENABLED")
         return
     yield _usable(subject, what, key)
+    yield from _with_another(subject)
 
 
 def network(subject: Subject) -> Iterator[Finding]:
@@ -58,6 +60,22 @@ def network(subject: Subject) -> Iterator[Finding]:
         yield problem(what, "is peered with nothing, so Vertex AI cannot reach it", fix)
     else:
         yield ok(what, "is there and peered")
+
+
+def _with_another(subject: Subject) -> Iterator[Finding]:
+    """Endpoints of the run that are there and have another key: an endpoint keeps the one that it was made with."""
+    google, region = subject.google, subject.google.location
+    for step, origin, name in subject.inputs("endpoint_name"):
+        extra = step.inputs.get("extra")
+        key = extra.value.get("kms_key", "") if extra and extra.known and isinstance(extra.value, dict) else ""
+        if step.function != "deploy_vertex_endpoint" or not key:
+            continue
+        path = f"/v1/projects/{google.project}/locations/{region}/endpoints/{name}"
+        found = google.ask("GET", google_cloud.endpoint("aiplatform", region), path)
+        there = key if found.status == 404 else found.get().get("encryptionSpec", {}).get("kmsKeyName", "")
+        if there != key:
+            fix = f"give that key, or another {origin}"
+            yield problem(f"endpoint {name}", f"was made with {there or 'a key of Google'}, and keeps it", fix)
 
 
 def _usable(subject: Subject, what: str, key: str) -> Finding:

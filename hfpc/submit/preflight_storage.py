@@ -1,7 +1,7 @@
 """The bucket of the pipeline root, and what the parameters name on Cloud Storage (its JSON API v1)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from hfpc.submit.preflight_subject import Subject, note, ok, problem
 
 _GS = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(.*))?", re.S)
 _NEEDED = ("storage.objects.create", "storage.objects.get", "storage.objects.list")
+_GRANT = "gcloud storage buckets add-iam-policy-binding gs://{name} --role=roles/storage.objectUser --member="
 _READ_INPUTS = ("source", "base_model", "uri")
 _WRITTEN_INPUTS = ("checkpoint_uri", "staging_uri", "destination_uri", "output_uri")
 _DUAL_REGIONS = {
@@ -44,6 +45,8 @@ def bucket(subject: Subject) -> Iterator[Finding]:
     elif subject.is_region:
         yield _placed(what, found.content, google.location)
     yield from _written(subject, name)
+    if not subject.submission.service_account:
+        yield from _written_by_jobs(subject, name)
 
 
 def sources(subject: Subject) -> Iterator[Finding]:
@@ -96,9 +99,9 @@ def _placed(what: str, content: dict[str, Any], region: str) -> Finding:
 def _written(subject: Subject, name: str) -> Iterator[Finding]:
     """Whether the tasks, as whom they run, may write; else whether the caller may, who can always be asked about."""
     what = f"bucket gs://{name}, access"
-    tasks = _tasks_may_write(subject, name)
+    tasks = _may_write(subject, subject.tasks_account, name)
     account = subject.submission.service_account or "the default service account"
-    grant = f"gcloud storage buckets add-iam-policy-binding gs://{name} --role=roles/storage.objectUser --member="
+    grant = _GRANT.format(name=name)
     if isinstance(tasks, bool):
         if tasks:
             yield ok(what, f"{account} may write")
@@ -124,13 +127,27 @@ def _written(subject: Subject, name: str) -> Iterator[Finding]:
         yield note(f"{what} of {account}", f"not checked: {tasks}", fix)
 
 
-def _tasks_may_write(subject: Subject, name: str) -> bool | str:
-    """Whether the account of the tasks may write to a bucket, or why that cannot be told."""
-    google = subject.google
+def _written_by_jobs(subject: Subject, name: str) -> Iterator[Finding]:
+    """Whether custom jobs may write as whom they run where no account is given, which is not as whom other tasks do."""
+    jobs = ", ".join(step.name for step, _ in subject.worker_pools())
+    if not jobs:
+        return
+    what = f"bucket gs://{name}, access of custom jobs ({jobs})"
+    may = _may_write(subject, subject.jobs_account, name)
+    default = "Vertex AI's Custom Code Service Agent, as which they run without --service-account"
+    if may is True:
+        yield ok(what, f"{default}, may write")
+    elif may is False:
+        fix = f"give --service-account, or {_GRANT.format(name=name)}serviceAccount:{subject.jobs_account()}"
+        yield problem(what, f"{default}, may not write", fix)
+    else:
+        yield note(what, f"not checked for {default}: {may}", "give --service-account, or make sure that it may write")
+
+
+def _may_write(subject: Subject, account: Callable[[], str], name: str) -> bool | str:
+    """Whether an account may write to a bucket, or why that cannot be told."""
     try:
-        return google.permitted(
-            subject.tasks_account(), _NEEDED[0], f"//storage.googleapis.com/projects/_/buckets/{name}"
-        )
+        return subject.google.permitted(account(), _NEEDED[0], f"//storage.googleapis.com/projects/_/buckets/{name}")
     except UncheckedError as error:
         return str(error)
 

@@ -35,13 +35,22 @@ class Subject:
         return bool(_REGION.fullmatch(self.submission.location))
 
     def tasks_account(self) -> str:
-        """E-mail address of the account that the tasks run as.
+        """E-mail address of the account that the tasks run as; custom jobs may run as another.
 
         Raises:
             UncheckedError: It is the default one, and the project's number cannot be read.
         """
         given = self.submission.service_account
         return given or f"{self.google.project_number()}-compute@developer.gserviceaccount.com"
+
+    def jobs_account(self) -> str:
+        """E-mail address of the account that custom jobs run as: without one given, Vertex AI's own for them.
+
+        Raises:
+            UncheckedError: It is the default one, and the project's number cannot be read.
+        """
+        given = self.submission.service_account
+        return given or f"service-{self.google.project_number()}@gcp-sa-aiplatform-cc.iam.gserviceaccount.com"
 
     def inputs(self, *names: str) -> Iterator[tuple[Step, str, str]]:
         """As the function `inputs`, of these steps."""

@@ -11,6 +11,7 @@ from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
 from hfpc.submit.aws_identity import with_aws_role
 from hfpc.submit.custom_job import run_as
+from hfpc.submit.encryption import with_kms_key
 from hfpc.submit.experiment import check_experiment
 from hfpc.submit.find import definition
 from hfpc.submit.graph import Graph, Spec
@@ -67,7 +68,7 @@ def prepare(
     placed = place(with_image_repository(with_aws_role(spec)), machines, "vertex").spec
     return replace(
         whole,
-        spec=run_as(placed, whole),
+        spec=with_kms_key(run_as(placed, whole), whole.kms_key),
         template_uri=pipeline if is_template(pipeline) and placed == spec else "",
     )
 

@@ -34,8 +34,8 @@ class VertexSubmission:
         service_account: E-mail address of the account that the tasks run as; "" for the project's
             Compute Engine default, and Vertex AI's Custom Code Service Agent in custom jobs.
         network: Full name of a peered VPC network; "" for none.
-        kms_key: Full name of a Cloud KMS key that encrypts the run and its custom jobs, and not what their steps
-            make; "" for Google's.
+        kms_key: Full name of a Cloud KMS key that encrypts the run, its custom jobs, and the models, endpoints and
+            batch predictions that its steps make; "" for Google's.
         labels: Labels of the run and of its custom jobs, at most `MOST_LABELS`.
         caching: True or False for all tasks; None leaves it to each.
         template_uri: Address in Artifact Registry that the spec was downloaded from; "" for none.

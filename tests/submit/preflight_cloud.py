@@ -12,6 +12,7 @@ from tests.cloud.google_services import Account, Bucket, World
 TASKS = "tasks@test.iam.gserviceaccount.com"
 DEFAULT = "123456-compute@developer.gserviceaccount.com"
 AGENT = "service-123456@gcp-sa-aiplatform.iam.gserviceaccount.com"
+JOBS_AGENT = "service-123456@gcp-sa-aiplatform-cc.iam.gserviceaccount.com"
 ROOT = "//storage.googleapis.com/projects/_/buckets/artifacts"
 PROJECT = "//cloudresourcemanager.googleapis.com/projects/test"
 KEY = "projects/test/locations/us-central1/keyRings/ring/cryptoKeys/key"
@@ -108,6 +109,7 @@ def good_world():
         granted={
             (TASKS, "storage.objects.create", ROOT),
             (DEFAULT, "storage.objects.create", ROOT),
+            (JOBS_AGENT, "storage.objects.create", ROOT),
             (TASKS, "aiplatform.customJobs.create", PROJECT),
             (DEFAULT, "aiplatform.customJobs.create", PROJECT),
             (AGENT, "cloudkms.cryptoKeyVersions.useToEncrypt", f"//cloudkms.googleapis.com/{KEY}"),

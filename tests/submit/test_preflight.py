@@ -114,11 +114,13 @@ def test_the_caller_is_asked_about_where_the_account_cannot_be(services, submiss
     assert ["the caller lacks" in finding.found for finding in of_level(findings, "note")] == [True]
 
 
-def test_a_gated_model_with_a_token_is_a_note_that_the_tasks_need_one(submission, monkeypatch):
+def test_a_gated_model_that_only_the_caller_may_read_is_a_problem(submission, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", SECRET)
     findings = preflight(dataclasses.replace(submission, parameters={"base_model": "ann/gated"}))
-    assert of_level(findings, "problem") == []
-    assert [f.what for f in of_level(findings, "note")] == ["base_model ann/gated"]
+    [told] = of_level(findings, "problem")
+    assert told.what == "base_model ann/gated"
+    assert told.found == "HF_TOKEN may read it, nobody else may, and it is not passed to the tasks"
+    assert told.fix == "copy it to Cloud Storage and give base_model=gs://…: the tasks have no token"
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
     findings = preflight(dataclasses.replace(submission, parameters={"base_model": "ann/gated"}))
     assert [f.found for f in of_level(findings, "problem")] == ["it is gated, and HF_TOKEN has no access"]
@@ -159,7 +161,8 @@ def test_nothing_is_asked_without_credentials(services, submission, monkeypatch,
     findings = preflight(submission)
     told = of_level(findings, "problem")
     assert [finding.what for finding in told] == ["credentials"]
-    assert "gcloud auth application-default login" in told[0].fix
+    assert f"{told[0].found} {told[0].fix}".count("run `gcloud auth application-default login`") == 1
+    assert told[0].found.startswith("they cannot be used: File ") and "('" not in told[0].found
     assert [finding.what for finding in of_level(findings, "note")] == ["not checked"]
     assert not [call for call in services.calls if call.split()[1].split("/")[1] in (*APIS, "token")]
 

@@ -10,9 +10,21 @@ pytest.importorskip("google.auth")
 pytest.importorskip("google_cloud_pipeline_components")
 
 from hfpc import __version__, images
+from hfpc.submit.encryption import with_kms_key
 from hfpc.submit.find import definition
 from hfpc.submit.preflight import preflight
-from tests.submit.preflight_cloud import AGENT, DEFAULT, KEY, NETWORK, PROJECT, ROOT, TASKS, of_level, serving
+from tests.submit.preflight_cloud import (
+    AGENT,
+    DEFAULT,
+    JOBS_AGENT,
+    KEY,
+    NETWORK,
+    PROJECT,
+    ROOT,
+    TASKS,
+    of_level,
+    serving,
+)
 
 ELSEWHERE = "tasks@other.example.org.iam.gserviceaccount.com"
 
@@ -53,12 +65,6 @@ PROBLEMS = {
         {},
         "aiplatform.googleapis.com not enabled",
         "gcloud services enable aiplatform.googleapis.com --project=test",
-    ),
-    "secrets API off": (
-        None,
-        {"parameters": {"base_model": "ann/open", "checkpoint_uri": "projects/test/secrets/token"}},
-        "secretmanager.googleapis.com",
-        "gcloud services enable secretmanager.googleapis.com",
     ),
     "region without Vertex AI": (
         remove("regions", "us-central1"),
@@ -104,6 +110,13 @@ PROBLEMS = {
         {},
         f"{TASKS}, as whom the tasks run, may not write",
         f"roles/storage.objectUser --member=serviceAccount:{TASKS}",
+    ),
+    "custom jobs may not write": (
+        remove("granted", (JOBS_AGENT, "storage.objects.create", ROOT)),
+        {"service_account": ""},
+        "bucket gs://artifacts, access of custom jobs (train-2) Vertex AI's Custom Code Service Agent",
+        f"give --service-account, or gcloud storage buckets add-iam-policy-binding gs://artifacts "
+        f"--role=roles/storage.objectUser --member=serviceAccount:{JOBS_AGENT}",
     ),
     "tasks may not use Vertex AI": (
         remove("granted", (TASKS, "aiplatform.customJobs.create", PROJECT)),
@@ -190,7 +203,12 @@ PROBLEMS = {
         "1 in us-central1, the run needs 2",
         "aiplatform.googleapis.com/custom_model_serving_nvidia_t4_gpus",
     ),
-    "model gated": (None, {"parameters": {"base_model": "ann/gated"}}, "base_model ann/gated", "export HF_TOKEN"),
+    "model gated": (
+        None,
+        {"parameters": {"base_model": "ann/gated"}},
+        "base_model ann/gated the Hub lets nobody read it without a token",
+        "copy it to Cloud Storage and give base_model=gs://…",
+    ),
     "model missing": (None, {"parameters": {"base_model": "ann/oepn"}}, "base_model ann/oepn", "correct base_model"),
     "data set missing": (None, {"parameters": {"source": "ann/tweest"}}, "source ann/tweest", "correct source"),
     "source missing": (
@@ -330,6 +348,32 @@ def test_what_serves_now_needs_its_quota_until_the_new_model_serves(services, su
     spec = serving(registry_of(services), spot=spot)
     findings = preflight(dataclasses.replace(submission, spec=spec))
     assert [f.found for f in findings if f.what.startswith("quota") and f.level != "ok"] == told
+
+
+@pytest.mark.parametrize("there", ["", KEY.replace("/key", "/other"), KEY])
+def test_an_endpoint_keeps_the_key_that_it_was_made_with(services, submission, there):
+    services.world.endpoints = {"tweets": {"encryptionSpec": {"kmsKeyName": there}} if there else {}}
+    findings = preflight(dataclasses.replace(submission, spec=with_kms_key(serving(registry_of(services)), KEY)))
+    told = [(f.level, f.found) for f in findings if f.what == "endpoint tweets"]
+    assert told == ([] if there == KEY else [("problem", f"was made with {there or 'a key of Google'}, and keeps it")])
+    services.world.endpoints = {}
+    findings = preflight(dataclasses.replace(submission, spec=with_kms_key(serving(registry_of(services)), KEY)))
+    assert [f.what for f in findings if f.what == "endpoint tweets"] == []
+
+
+@pytest.mark.parametrize(
+    "image", ["", "us-docker.pkg.dev/test/images/hfpc-serving-cpu:2", "us-docker.pkg.dev/a/cuda:1"]
+)
+def test_an_accelerator_that_would_stay_idle(services, submission, image):
+    given = {"image": image} if image else {}
+    findings = preflight(dataclasses.replace(submission, spec=serving(registry_of(services)), parameters=given))
+    told = [f for f in of_level(findings, "problem") if f.what.startswith("accelerator_type")]
+    if "cuda" in image:
+        assert told == []
+        return
+    assert [f.what for f in told] == ["accelerator_type NVIDIA_TESLA_T4 of deploy-vertex-endpoint"]
+    assert "hfpc-serving-cpu" in told[0].found and "stay idle" in told[0].found
+    assert told[0].fix == "give none, or an image that has CUDA"
 
 
 @pytest.mark.parametrize("permission", ["aiplatform.models.upload", "aiplatform.endpoints.deploy"])

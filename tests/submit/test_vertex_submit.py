@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from hfpc.cli import app
 from hfpc.submit import vertex
 from tests.cloud.google_fixtures import LOCATION, PROJECT
-from tests.submit.preflight_cloud import serving
+from tests.submit.preflight_cloud import KEY, serving
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
@@ -253,6 +253,28 @@ def test_a_profile_s_custom_job_runs_as_the_run_does(google_cloud):
         )
         assert given["labels"] == {"team": "search"}
         assert [pool["replica_count"] for pool in given["worker_pool_specs"]] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({}, {}),
+        ({"canary_seconds": 60.0}, {"canary_seconds": 60.0, "kms_key": KEY}),
+        ({"kms_key": f"{KEY}-2"}, {"kms_key": f"{KEY}-2"}),
+    ],
+)
+def test_what_the_steps_make_is_encrypted_with_the_key_of_the_run(google_cloud, tmp_path, extra, told):
+    file = tmp_path / "serving.yaml"
+    file.write_text(json.dumps(serving("us-docker.pkg.dev/test", **({"extra": extra} if extra else {}))))
+    image = "image=us-docker.pkg.dev/test/images/cuda:1"
+    done = submit("--kms-key", KEY, "--job-id", "toy-1", "--set", image, pipeline=str(file))
+    assert done.exit_code == 0, done.output
+    spec = jobs(google_cloud)["toy-1"]["pipelineSpec"]
+    for name in ("register-vertex-model", "deploy-vertex-endpoint"):
+        setting = spec["components"][f"comp-{name}"]["inputDefinitions"]["parameters"]["extra"]
+        assert setting["defaultValue"] == {"kms_key": KEY}
+    given = spec["root"]["dag"]["tasks"]["deploy-vertex-endpoint"]["inputs"]["parameters"].get("extra", {})
+    assert given.get("runtimeValue", {}).get("constant", {}) == told
 
 
 def test_spot_machines_without_a_place_for_checkpoints_are_told_of(google_cloud):
