@@ -69,7 +69,7 @@ def healthy(process, url, log):
 def test_a_transform_job_sends_as_many_lines_as_it_likes(started, model):
     process, url, log = started
     healthy(process, url, log)
-    inputs = [request["inputs"] for request in golden.read(model)] * 100
+    inputs = [request["inputs"] for request in golden.read(model)] * 200
     assert len(inputs) > 512
     body = "".join(json.dumps({"inputs": each + " " * 5000}) + "\n" for each in inputs)
     media_type = "application/jsonlines"

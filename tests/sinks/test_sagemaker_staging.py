@@ -10,7 +10,7 @@ from hfpc import aws, registry
 from hfpc.errors import ArgumentError, DataError, HfpcError
 from hfpc.manifest import Manifest, ModelRecord
 from hfpc.sinks.model_archive import archive
-from hfpc.sinks.sagemaker_staging import StagingConfig, _sources, stage
+from hfpc.sinks.sagemaker_staging import StagingConfig, _sources, as_archive, container_data, stage
 
 PLACE = "s3://models/staged"
 FINGERPRINT = "a" * 64
@@ -105,6 +105,23 @@ def test_an_archive_holds_the_files_at_its_root(amazon, s3, large):
     amazon.faults.clear()
     assert stage(str(large), StagingConfig(uri=PLACE, form="archive")).uploaded == 0
     assert uploads(amazon) == []
+
+
+def test_what_is_staged_as_a_folder_is_packed_beside_it_once(amazon, s3, large):
+    config = StagingConfig(uri=PLACE)
+    folder = stage(str(large), config)
+    packed = as_archive(folder.uri, config)
+    assert packed == f"s3://models/staged/{FINGERPRINT}/model.tar.gz"
+    assert packed.removeprefix("s3://models/") in objects(s3)
+    amazon.faults.clear()
+    assert as_archive(folder.uri, config) == as_archive(packed, config) == packed
+    assert uploads(amazon) == []
+
+
+def test_a_container_is_told_of_an_archive_by_its_url_and_of_a_folder_as_a_source():
+    assert container_data("s3://models/a/model.tar.gz") == {"ModelDataUrl": "s3://models/a/model.tar.gz"}
+    source = {"S3Uri": "s3://models/a/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    assert container_data("s3://models/a/model/") == {"ModelDataSource": {"S3DataSource": source}}
 
 
 def test_a_folder_on_s3_gives_the_same_archive_as_the_model(amazon, s3, large):
