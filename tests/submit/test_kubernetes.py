@@ -14,6 +14,7 @@ from hfpc.submit.compile import compile_pipeline, write_pipeline
 from hfpc.submit.kubernetes import CACHE_PATH, CLUSTER_VARIABLE, cluster
 from hfpc.submit.profiles import PROFILES, Cluster
 
+README = Path(__file__).parents[2] / "README.md"
 OWN = Path(__file__).with_name("own_training.py")
 TOYS = Path(__file__).with_name("cloud_pipelines.py")
 GPUS = [profile for profile in PROFILES if profile.image == "gpu" and profile.nodes == 1]
@@ -91,12 +92,20 @@ def test_nothing_of_it_is_in_the_yaml_for_vertex(tmp_path, name, profile):
 
 
 @pytest.mark.parametrize("name", pipelines.__all__)
-def test_without_gpus_there_are_secrets_and_nothing_else(tmp_path, name):
+def test_without_gpus_there_are_secrets_and_shared_memory_for_the_training(tmp_path, name):
     spec, settings = compiled(tmp_path, name)
     assert set(settings) == set(containers(spec))
-    for each in settings.values():
+    for label, each in settings.items():
         assert secrets(each) == VARIABLES
-        assert {field.name for field, _ in each.ListFields()} == {"secret_as_env"}
+        mounts = [(mount.mount_path, mount.medium, mount.size_limit) for mount in each.empty_dir_mounts]
+        assert mounts == ([("/dev/shm", "Memory", "2Gi")] if label == "exec-finetune" else [])
+        assert {field.name for field, _ in each.ListFields()} <= {"secret_as_env", "empty_dir_mounts"}
+
+
+def test_without_gpus_too_the_shared_memory_of_a_pipeline_stays(tmp_path):
+    _, settings = compiled(tmp_path, f"{OWN}:with_settings")
+    (mount,) = settings["exec-finetune"].empty_dir_mounts
+    assert (mount.mount_path, mount.size_limit) == ("/dev/shm", "1Gi")
 
 
 def test_on_spot_machines_of_whatever_cloud_and_started_again(tmp_path):
@@ -124,6 +133,24 @@ def test_plain_variables_come_from_the_file_and_no_secrets(tmp_path, monkeypatch
         with pytest.raises(ArgumentError, match="environment=") as caught:
             cluster()
         assert "hf_abc" not in str(caught.value)
+
+
+def test_the_file_that_the_readme_shows(tmp_path, monkeypatch):
+    """With it the steps reach Kubeflow's own store."""
+    _, _, section = README.read_text().partition("## Run it on Kubeflow")
+    file = tmp_path / "cluster.yaml"
+    file.write_text(section.partition("```yaml\n")[2].partition("```")[0])
+    monkeypatch.setenv(CLUSTER_VARIABLE, str(file))
+    spec, settings = compiled(tmp_path, "finetune_kubeflow")
+    address = {"name": "AWS_ENDPOINT_URL", "value": "http://seaweedfs.kubeflow:9000"}
+    steps = {name: container for name, container in containers(spec).items() if "/hfpc-" in container["image"]}
+    assert "exec-deploy-kserve" in steps and all(address in container["env"] for container in steps.values())
+    for name in steps:
+        assert secrets(settings[name]) == {
+            "AWS_ACCESS_KEY_ID": ("mlpipeline-minio-artifact", "accesskey"),
+            "AWS_SECRET_ACCESS_KEY": ("mlpipeline-minio-artifact", "secretkey"),
+            "HF_TOKEN": ("hub", "token"),
+        }
 
 
 def test_names_of_a_cluster_come_from_a_file(tmp_path, monkeypatch):
