@@ -11,9 +11,9 @@ from hfpc.sinks.sagemaker_calls import Place
 from hfpc.sinks.sagemaker_changes import remove_endpoint, remove_hosting, remove_made
 from hfpc.sinks.sagemaker_endpoints import SagemakerEndpoint
 from hfpc.sinks.sagemaker_hosting import check_name
-from hfpc.sinks.sagemaker_images import request_parameters
+from hfpc.sinks.sagemaker_images import VLLM, request_parameters
 from hfpc.sinks.sagemaker_register import PLATFORM
-from hfpc.sinks.sagemaker_requests import ask
+from hfpc.sinks.sagemaker_requests import ask, complete
 
 
 def deployed(metadata: Mapping[str, Any]) -> SagemakerEndpoint:
@@ -42,8 +42,9 @@ def predict(
 
     Args:
         endpoint: The endpoint, from `deploy`.
-        inputs: Inputs of the model's task.
-        parameters: Parameters of the task, e.g. `{"top_k": 1}`; they go before those that the container needs.
+        inputs: Inputs of the model's task; prompts for one that generates text.
+        parameters: Parameters of the task, e.g. `{"top_k": 1}`; they go before those that the container needs. vLLM
+            takes those of OpenAI's completions, e.g. `{"max_tokens": 64}`.
         patience: How long is waited; None takes the defaults.
 
     Raises:
@@ -56,7 +57,8 @@ def predict(
     place = Place(region=endpoint.region, patience=patience or Patience())
     with aws.reaching(f"asking the endpoint {endpoint.name}"):
         given = {**request_parameters(endpoint.family, endpoint.task), **(parameters or {})}
-        return ask(place, endpoint.name, inputs, given, output_uri=endpoint.output_uri, kms_key=endpoint.kms_key)
+        send = complete if endpoint.family == VLLM else ask
+        return send(place, endpoint.name, inputs, given, output_uri=endpoint.output_uri, kms_key=endpoint.kms_key)
 
 
 def undeploy(endpoint_name: str, region: str = "", patience: Patience | None = None) -> bool:

@@ -14,7 +14,7 @@ from hfpc.sinks.rare_settings import rare_settings
 from hfpc.sinks.sagemaker_calls import Place, tag_list
 from hfpc.sinks.sagemaker_hosting import RARE, VARIANT, DeploySagemakerEndpointConfig, Mode, model_request, volume_key
 from hfpc.sinks.sagemaker_register import PLATFORM, ModelPackage, registered
-from hfpc.sinks.sagemaker_requests import golden_requests
+from hfpc.sinks.sagemaker_requests import expected_of
 from hfpc.sinks.sagemaker_rollout import Rollout, roll_out
 from hfpc.sinks.sagemaker_staging import StagingConfig, as_archive
 
@@ -108,7 +108,7 @@ def deploy(
     with aws.reaching(f"deploying to the endpoint {config.endpoint_name}"):
         _check_approval(place, package)
         _check_alarms(place, config)
-        expected = golden_requests(place, package.model_data, package.task, package.family)
+        expected = expected_of(place, package.model_data, package.task, package.family)
         data = _model_data(package, config)
         model = _model(package, data, config)
         hosting = _hosting(package, config)

@@ -3,7 +3,7 @@
 import json
 import tarfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,12 +27,57 @@ class Golden:
     requests: list[dict[str, Any]]
     parameters: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def inputs(self) -> list[Any]:
+        """What is sent."""
+        return [request["inputs"] for request in self.requests]
+
     def check(self, endpoint: str, responses: Sequence[Any]) -> None:
         """Raises EndpointError where an answer differs from when the model was made."""
         different = list(dict.fromkeys(golden.differences(self.task, self.requests, responses)))
         if different:
             listed = "; ".join(different)
             raise EndpointError(f"endpoint {endpoint} does not answer as the model did when it was made: {listed}")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A short text that is asked of a model in vLLM: whether it is right nobody noted, but it has to come."""
+
+    prompt: str = "Hello"
+    tokens: int = 8
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What is sent."""
+        return [self.prompt]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What is sent with it; at least so many tokens, as the first one could be what ends a text."""
+        return {"max_tokens": self.tokens, "min_tokens": self.tokens, "temperature": 0}
+
+    def check(self, endpoint: str, responses: Sequence[Any]) -> None:
+        """Raises EndpointError where no text has come."""
+        if not responses[0][0]["generated_text"]:
+            raise EndpointError(f"endpoint {endpoint} generates no text: it answered {self.prompt!r} with nothing")
+
+
+def expected_of(place: Place, model_data: str, task: str, family: str) -> Golden | Completion | None:
+    """What a model is asked before it serves; None where nothing is known that it could be asked.
+
+    Args:
+        place: The region.
+        model_data: Where the model is, `s3://…`.
+        task: Task of the model.
+        family: Family of the container that is asked.
+
+    Raises:
+        DataError: There are no golden requests although the task has them.
+    """
+    if family == sagemaker_images.VLLM:
+        return Completion()
+    return golden_requests(place, model_data, task, family)
 
 
 def golden_requests(place: Place, model_data: str, task: str, family: str) -> Golden | None:
@@ -78,17 +123,20 @@ def _from_archive(place: Place, bucket: str, key: str) -> bytes | None:
     return None
 
 
-def check_golden(place: Place, endpoint: str, expected: Golden | None, output_uri: str = "", kms_key: str = "") -> None:
-    """Sends the golden requests to an endpoint.
+def check_golden(
+    place: Place, endpoint: str, expected: Golden | Completion | None, output_uri: str = "", kms_key: str = ""
+) -> None:
+    """Sends the golden requests to an endpoint, or asks one of vLLM for a short text.
 
     Raises:
-        EndpointError: An answer differs from when the model was made, or has another form.
+        EndpointError: An answer differs from when the model was made, has another form, or is empty.
     """
     if expected is None:
         print(f"{endpoint} is healthy; its task has no golden requests to send", flush=True)
         return
-    inputs = [request["inputs"] for request in expected.requests]
-    expected.check(endpoint, ask(place, endpoint, inputs, expected.parameters, output_uri=output_uri, kms_key=kms_key))
+    send = complete if isinstance(expected, Completion) else ask
+    given = send(place, endpoint, expected.inputs, expected.parameters, output_uri=output_uri, kms_key=kms_key)
+    expected.check(endpoint, given)
 
 
 def ask(
@@ -114,15 +162,60 @@ def ask(
         EndpointError: The endpoint refused, or answered in another form.
     """
     responses: list[Any] = []
-    for first in range(0, len(inputs), INPUTS_PER_REQUEST):
-        part = list(inputs[first : first + INPUTS_PER_REQUEST])
+    for part in _parts(inputs):
         content: dict[str, Any] = {"inputs": part}
         if parameters:
             content["parameters"] = dict(parameters)
-        body = json.dumps(content).encode()
-        answer = _later(place, endpoint, body, output_uri, kms_key) if output_uri else _now(place, endpoint, body)
-        responses += _responses(endpoint, answer, len(part))
+        responses += _responses(endpoint, _answer(place, endpoint, content, output_uri, kms_key), len(part))
     return responses
+
+
+def complete(
+    place: Place,
+    endpoint: str,
+    prompts: Sequence[Any],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    output_uri: str = "",
+    kms_key: str = "",
+) -> list[Any]:
+    """A text for each prompt from an endpoint of vLLM, which takes completions in OpenAI's form.
+
+    Args:
+        place: The region.
+        endpoint: Name of the endpoint.
+        prompts: Texts to go on with.
+        parameters: Parameters of completions, e.g. `{"max_tokens": 64}`.
+        output_uri: For an async endpoint, `s3://…` below which prompts are put; "" for others.
+        kms_key: KMS key that encrypts them there; "" for the bucket's own encryption.
+
+    Returns:
+        `[{"generated_text": …}]` for each.
+
+    Raises:
+        EndpointError: The endpoint refused, or answered in another form.
+    """
+    responses: list[Any] = []
+    for part in _parts(prompts):
+        content = {**(parameters or {}), "prompt": part}
+        responses += _completions(endpoint, _answer(place, endpoint, content, output_uri, kms_key), len(part))
+    return responses
+
+
+def _parts(inputs: Sequence[Any]) -> Iterator[list[Any]]:
+    """The inputs, as many at once as servers take."""
+    for first in range(0, len(inputs), INPUTS_PER_REQUEST):
+        yield list(inputs[first : first + INPUTS_PER_REQUEST])
+
+
+def _answer(place: Place, endpoint: str, content: Mapping[str, Any], output_uri: str, kms_key: str) -> Any:
+    """What an endpoint answers to one request."""
+    body = json.dumps(content).encode()
+    answer = _later(place, endpoint, body, output_uri, kms_key) if output_uri else _now(place, endpoint, body)
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        raise EndpointError(f"endpoint {endpoint} did not answer in JSON ({error})") from error
 
 
 def _now(place: Place, endpoint: str, body: bytes) -> bytes:
@@ -203,12 +296,19 @@ def read(place: Place, uri: str) -> bytes | None:
     return None if found is None else bytes(found["Body"].read())
 
 
-def _responses(endpoint: str, content: bytes, wanted: int) -> list[Any]:
+def _responses(endpoint: str, answer: Any, wanted: int) -> list[Any]:
     """The answers of an endpoint; the stock container gives the best label alone, without a list around it."""
-    try:
-        answer = json.loads(content)
-    except ValueError as error:
-        raise EndpointError(f"endpoint {endpoint} did not answer in JSON ({error})") from error
     if not isinstance(answer, list) or len(answer) != wanted:
         raise EndpointError(f"endpoint {endpoint} did not give a list with one response for each of {wanted} inputs")
     return [[item] if isinstance(item, dict) else item for item in answer]
+
+
+def _completions(endpoint: str, answer: Any, wanted: int) -> list[Any]:
+    """The texts of completions, in the order of their prompts."""
+    try:
+        texts = [choice["text"] for choice in sorted(answer["choices"], key=lambda choice: int(choice["index"]))]
+    except (KeyError, TypeError, ValueError) as error:
+        raise EndpointError(f"endpoint {endpoint} did not answer in the form of completions") from error
+    if len(texts) != wanted or not all(isinstance(text, str) for text in texts):
+        raise EndpointError(f"endpoint {endpoint} did not give one text for each of {wanted} prompts")
+    return [[{"generated_text": text}] for text in texts]

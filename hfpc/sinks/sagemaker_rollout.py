@@ -23,7 +23,7 @@ from hfpc.sinks.sagemaker_changes import (
     taken,
 )
 from hfpc.sinks.sagemaker_hosting import DeploySagemakerEndpointConfig
-from hfpc.sinks.sagemaker_requests import Golden, check_golden
+from hfpc.sinks.sagemaker_requests import Completion, Golden, check_golden
 from hfpc.sinks.sagemaker_scaling import Scaling
 
 PROVEN_TAG = "hfpc:proven"
@@ -48,7 +48,7 @@ class Rollout:
         trial: Request that makes the configuration of the trial.
         shift: How an update moves traffic; empty where SageMaker does it at once.
         tags: Tags of what is made.
-        expected: Golden requests; None for a task that has none.
+        expected: What the model is asked before it serves; None for nothing.
     """
 
     place: Place
@@ -59,7 +59,7 @@ class Rollout:
     trial: dict[str, Any]
     shift: dict[str, Any]
     tags: list[dict[str, str]]
-    expected: Golden | None
+    expected: Golden | Completion | None
 
     @property
     def endpoint(self) -> str:

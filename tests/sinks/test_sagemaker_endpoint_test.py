@@ -7,7 +7,7 @@ import pytest
 from hfpc import aws
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks.endpoint_test import TestEndpointConfig, test_endpoint
-from hfpc.sinks.sagemaker import undeploy
+from hfpc.sinks.sagemaker import deployed, predict, undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
 from hfpc.sinks.sagemaker_register import RegisterSagemakerModelConfig, register
 from tests.sinks.sagemaker_place import IMAGE, NAME, QUICK, deployment, package
@@ -40,6 +40,18 @@ def test_an_endpoint_is_tested_in_every_mode(account, model, mode, call, capfd):
     assert left == []  # requests and answers of the test
     with pytest.raises(EndpointError, match=r"endpoint tweets took up to .* over max_latency_ms=0\.001"):
         test_endpoint(TestEndpointConfig(requests=1, max_latency_ms=0.001), endpoint.metadata)
+
+
+def test_an_endpoint_is_asked_as_its_container_wants_to_be(account, model):
+    """Our server refuses the parameter that Hugging Face's container needs, so it shows who is sent it."""
+    endpoint = deploy(package(model, "old"), deployment(), QUICK)
+    known = endpoint.metadata
+    older = {name: value for name, value in known.items() if name != "family"}
+    assert test_endpoint(TestEndpointConfig(requests=1, **SLOW), older).metrics["requests"] == 1
+    with pytest.raises(EndpointError, match=r"endpoint tweets refused: .*truncation"):
+        test_endpoint(TestEndpointConfig(requests=1, **SLOW), {**known, "family": "huggingface"})
+    with pytest.raises(EndpointError, match=r"endpoint tweets refused: .*truncation"):
+        predict(deployed({**known, "family": "huggingface"}), ["a"], patience=QUICK)
 
 
 @pytest.mark.parametrize("mode", [REALTIME, ASYNC], ids=["realtime", "async"])

@@ -2,7 +2,7 @@ import pytest
 
 from hfpc.errors import ArgumentError
 from hfpc.sinks import sagemaker_images
-from hfpc.sinks.sagemaker_images import choose, processor
+from hfpc.sinks.sagemaker_images import choose, processor, request_parameters
 
 TEXTS = {"task": "text-classification", "region": "eu-west-1"}
 GENERATION = {"task": "text-generation", "region": "us-east-1"}
@@ -115,6 +115,29 @@ def test_accounts_differ_between_regions():
 def test_an_own_image_is_taken_as_it_is():
     own = choose(**TEXTS, image=ECR, instance_type="ml.g5.xlarge")
     assert (own.image, own.family, own.environment, own.processor) == (ECR, "", {}, "gpu")
+
+
+@pytest.mark.parametrize(
+    ("repository", "family"),
+    [
+        ("huggingface-pytorch-inference:2.1.0-transformers4.37.0-cpu-py310-ubuntu22.04", "huggingface"),
+        ("mirror/huggingface-pytorch-inference-neuronx:own", "huggingface"),
+        ("huggingface-pytorch-training:2.1.0", ""),
+        (f"mirror/huggingface-vllm@sha256:{'0' * 64}", "vllm"),
+        ("team/serving:huggingface-vllm", ""),
+    ],
+)
+def test_an_image_of_the_table_is_known_in_any_registry(repository, family):
+    """So it is asked as its container wants to be, in a version or a copy that the table does not have."""
+    assert choose(**TEXTS, image=f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/{repository}").family == family
+
+
+def test_only_the_container_of_hugging_face_has_to_be_told_how_the_model_answers():
+    assert request_parameters("huggingface", "text-classification") == {"truncation": True}
+    assert request_parameters("huggingface", "token-classification") == {"aggregation_strategy": "first"}
+    assert request_parameters("huggingface", "text-generation") == {}
+    for family in ("hfpc", "vllm", ""):
+        assert request_parameters(family, "text-classification") == {}
 
 
 @pytest.mark.parametrize(
