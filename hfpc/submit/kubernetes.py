@@ -26,6 +26,8 @@ CACHE_PATH = "/cache/huggingface"
 """Where `HF_HOME` is mounted."""
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
+_LEAST_SHARED_MEMORY = 2  # GB, for loaders with workers, which Kubernetes' 64 MB let die; a part of the pod's memory
+_FINETUNES = ["--function_to_execute", "finetune"]
 _NAME = re.compile("[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _KEY = re.compile("[-._a-zA-Z0-9]{1,253}")
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
@@ -65,8 +67,8 @@ def with_kubernetes(
 ) -> tuple[Spec, dict[str, Any]]:
     """A pipeline with the Kubernetes settings of a profile.
 
-    Our own steps get the secrets and the cache; images of others get no secret of ours. The steps that train get what
-    GPUs need beside it.
+    Our own steps get the secrets and the cache; images of others get no secret of ours. The steps that train get
+    shared memory, and what GPUs need beside it.
 
     Args:
         spec: A compiled pipeline that is placed already; it is not changed.
@@ -99,6 +101,8 @@ def with_kubernetes(
                 container["env"] = _with_variable(container.get("env", []), variable, value)
             if place.cache_claim and task.mount_cache(place):
                 container["env"] = _with_variable(container.get("env", []), "HF_HOME", CACHE_PATH)
+        if label in trained or container.get("args", [])[-2:] == _FINETUNES:
+            task.use_shared_memory(profile.shared_memory or _LEAST_SHARED_MEMORY)
         if label in trained:
             task.use_gpus(place, profile)
         executors[label] = task.settings
@@ -168,13 +172,18 @@ class _Task:
             kubernetes.mount_pvc(self._task, place.cache_claim, CACHE_PATH)
         return claims.get(CACHE_PATH, place.cache_claim) == place.cache_claim
 
-    def use_gpus(self, place: Cluster, profile: Profile) -> None:
-        """Shared memory, and nodes with the GPUs of a profile."""
+    def use_shared_memory(self, size: int) -> None:
+        """Shared memory of so many GB, unless the pipeline mounts some itself."""
         from kfp import kubernetes
 
-        if profile.shared_memory and _SHARED_MEMORY not in self._mounted():
-            size = f"{profile.shared_memory}Gi"
-            kubernetes.empty_dir_mount(self._task, "shared-memory", _SHARED_MEMORY, medium="Memory", size_limit=size)
+        if _SHARED_MEMORY not in {each["mountPath"] for each in self.settings.get("emptyDirMounts", [])}:
+            limit = f"{size}Gi"
+            kubernetes.empty_dir_mount(self._task, "shared-memory", _SHARED_MEMORY, medium="Memory", size_limit=limit)
+
+    def use_gpus(self, place: Cluster, profile: Profile) -> None:
+        """Nodes with the GPUs of a profile."""
+        from kfp import kubernetes
+
         labels = place.node_selectors.get(
             profile.name.removesuffix(SPOT_SUFFIX), {place.gpu_label: profile.gpu_product}
         )
@@ -192,9 +201,6 @@ class _Task:
         # Terms are alternatives: a node with any of the labels will do.
         for key, value in spot.items() if "nodeAffinity" not in self.settings else ():
             kubernetes.add_node_affinity(self._task, [{"key": key, "operator": "In", "values": [value]}])
-
-    def _mounted(self) -> set[str]:
-        return {each["mountPath"] for each in self.settings.get("emptyDirMounts", [])}
 
 
 def _is_ours(image: str) -> bool:
