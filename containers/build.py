@@ -4,12 +4,14 @@
     python containers/build.py cpu serving     some of them
     python containers/build.py --push          push them too, and write build/digests.json
     python containers/build.py --digests       print what was pushed last, by digest, for cosign
+    python containers/build.py --join FOLDER   put the digests.json of several machines, in folders of FOLDER, together
     python containers/build.py --print         print the commands for a shell and run nothing
 
 Environment variables:
     HFPC_IMAGE_REPOSITORY   registry and folder of the images
     BASE_IMAGE              a Python 3.11 on Debian; default python:3.11-slim
-    TORCH_INDEX             PyTorch's index of builds for CPUs, which pytorch.org names; pip's own has those for CUDA
+    TORCH_INDEX             PyTorch's index of builds for CPUs, which pytorch.org names; pip's own has those for CUDA,
+                            which the images for CPUs and TPUs cannot use
     DOCKER                  the Docker client; default docker
     PIP_CONFIG_FILE         a pip.conf for the build, which does not become part of the image
     PIP_CERT                certificates that the build trusts, which do not become part of the image
@@ -39,10 +41,14 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names)} (default: all)")
     parser.add_argument("--push", action="store_true", help="push them and write build/digests.json")
     parser.add_argument("--digests", action="store_true", help="print what was pushed last, as repository@digest")
+    parser.add_argument("--join", type=Path, metavar="FOLDER", help="put the digests.json below FOLDER together")
     parser.add_argument("--print", action="store_true", help="print the commands and run nothing")
     options = parser.parse_args()
     if unknown := set(options.names) - set(names):
         parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if options.join:
+        join_digests(options.join)
+        return 0
     if options.digests:
         for reference, found in json.loads(DIGESTS.read_text("utf-8")).items():
             print(f"{reference.rpartition(':')[0]}@{found}")
@@ -65,6 +71,17 @@ def main() -> int:
     return 0
 
 
+def join_digests(folder: Path, target: Path = DIGESTS) -> None:
+    """Writes one file of what several machines have pushed."""
+    joined = {}
+    for file in sorted(folder.glob("*/digests.json")):
+        joined |= json.loads(file.read_text("utf-8"))
+    if not joined:
+        sys.exit(f"--join {folder}: there is no digests.json in a folder of it")
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(joined, indent=2) + "\n", "utf-8")
+
+
 def build_command(image: Image) -> list[str]:
     """What builds an image."""
     arguments = {"IMAGE": image.name, "VERSION": __version__, "REVISION": revision(), "REPOSITORY": REPOSITORY}
@@ -81,15 +98,26 @@ def build_command(image: Image) -> list[str]:
     ]
 
 
-def check_torch(chosen: list[Image]) -> None:
-    """Ends where an image for CPUs would get the torch for CUDA, which has gigabytes more."""
-    if any(image.torch == "cpu" for image in chosen) and not (os.environ.get("TORCH_INDEX") or has_wheel()):
-        sys.exit("TORCH_INDEX='': give PyTorch's index of builds for CPUs, which pytorch.org/get-started names")
+def check_torch(chosen: list[Image], wheels: Path = WHEELS) -> None:
+    """Ends where an image for CPUs or TPUs would get the torch for CUDA.
+
+    That has gigabytes more, and cannot be imported without NVIDIA's packages, which such an image lacks.
+    """
+    if os.environ.get("TORCH_INDEX"):
+        return
+    for image in chosen:
+        version = locked_torch(image)
+        if image.torch in ("cpu", "xla") and not list(wheels.glob(f"torch-{version}[+-]*.whl")):
+            sys.exit(
+                "TORCH_INDEX='': give PyTorch's index of builds for CPUs, which pytorch.org/get-started names, or put "
+                f"the wheel of torch {version} for {image.name} into containers/wheels"
+            )
 
 
-def has_wheel() -> bool:
-    """Whether a build of torch lies in containers/wheels, where pip takes it from first."""
-    return bool(list(WHEELS.glob("torch-*.whl")))
+def locked_torch(image: Image) -> str:
+    """The version of torch in an image; "" for none."""
+    lines = (ROOT / "containers" / "locks" / f"{image.name}.txt").read_text("utf-8").splitlines()
+    return next((line.removeprefix("torch==") for line in lines if line.startswith("torch==")), "")
 
 
 def take_local_torch() -> None:

@@ -1,6 +1,7 @@
 """The table of images, the lock files and the Dockerfile fit together. No Docker is needed for these."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import hfpc
 from hfpc import images
@@ -112,11 +114,57 @@ def test_the_build_says_what_it_would_do(monkeypatch):
     assert unknown.returncode == 2 and "there is no image gpus" in unknown.stderr
 
 
-def judged(packages: list[dict]) -> tuple[int, str]:
-    spec = importlib.util.spec_from_file_location("sbom", CONTAINERS / "sbom.py")
+def own_module(name: str):
+    """A module of containers/."""
+    spec = importlib.util.spec_from_file_location(name, CONTAINERS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.judge(packages)
+    return module
+
+
+@pytest.mark.parametrize("image", [image for image in IMAGES if image.torch], ids=lambda image: image.name)
+def test_no_image_without_cuda_gets_the_torch_for_cuda(image, tmp_path, monkeypatch):
+    """pip takes that from its own index, where the wheel that lies here is not the version of the lock."""
+    build = own_module("build")
+    version = lock(image.name)["torch"]
+    monkeypatch.delenv("TORCH_INDEX", raising=False)
+    if image.torch == "cuda":
+        build.check_torch([image], tmp_path)
+        return
+    for other in ("1.0.0", f"{version}0"):
+        (tmp_path / f"torch-{other}+cpu-cp311-cp311-linux_x86_64.whl").touch()
+    with pytest.raises(SystemExit, match=f"torch {version} for {image.name}"):
+        build.check_torch([image], tmp_path)
+    wheel = tmp_path / f"torch-{version}+cpu-cp311-cp311-linux_x86_64.whl"
+    wheel.touch()
+    build.check_torch([image], tmp_path)
+    wheel.unlink()
+    monkeypatch.setenv("TORCH_INDEX", "https://builds.example/cpu")
+    build.check_torch([image], tmp_path)
+
+
+def test_each_image_is_published_by_a_job_of_its_own():
+    """No runner has the disk for all of them; what they were pushed as is put together again for the pipelines."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text())["jobs"]
+    assert jobs["publish"]["strategy"]["matrix"]["image"] == [image.name for image in IMAGES]
+    steps = "\n".join(str(step) for step in jobs["publish"]["steps"])
+    assert "make push IMAGES=${{ matrix.image }}" in steps and "digests-${{ matrix.image }}" in steps
+    assert jobs["release"]["needs"] == "publish" and "digests-*" in str(jobs["release"]["steps"])
+
+
+def test_digests_of_many_jobs_are_put_together(tmp_path):
+    build = own_module("build")
+    for number, name in enumerate(("cpu", "gpu")):
+        folder = tmp_path / f"digests-{name}"
+        folder.mkdir()
+        (folder / "digests.json").write_text(json.dumps({f"r/hfpc-{name}:1": f"sha256:{number}"}))
+    target = tmp_path / "digests.json"
+    build.join_digests(tmp_path, target)
+    assert json.loads(target.read_text()) == {"r/hfpc-cpu:1": "sha256:0", "r/hfpc-gpu:1": "sha256:1"}
+
+
+def judged(packages: list[dict]) -> tuple[int, str]:
+    return own_module("sbom").judge(packages)
 
 
 def test_a_report_of_vulnerabilities_never_passes_for_what_was_not_asked():
