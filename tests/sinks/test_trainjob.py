@@ -225,7 +225,7 @@ def looked_at(name="tweets-0123456789", nodes=1):
 def test_a_job_whose_nodes_do_not_start_is_deleted_and_why_is_told(cluster, data):
     cluster.trainer.obstacle = container("ImagePullBackOff", PULLING)
     with pytest.raises(HfpcError, match=r"tweets-\w+ did not start within start_seconds=0\.1: ImagePull.*not found$"):
-        train(data, SETTINGS, job(start_seconds=0.1), QUICK)
+        train(data, SETTINGS, job(start_seconds=0.1, total_seconds=60.0), QUICK)
     assert cluster.api.objects == {} and cluster.api.unknown_requests == []
 
 
