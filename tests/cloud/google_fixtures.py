@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LOCATION = "us-central1"
 PROJECT = "test"
+PROJECT_NUMBER = "123456789012"
 SERVING_IMAGE = "us-docker.pkg.dev/test/images/hfpc-serving-cpu:1"
 
 

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from hfpc import google_cloud as clients
-from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
+from tests.cloud.google_fixtures import LOCATION, PROJECT, PROJECT_NUMBER, SERVING_IMAGE
 from tests.cloud.vertex_batches import read_object, write_object
 
 v1 = pytest.importorskip("google.cloud.aiplatform_v1")
@@ -188,6 +188,41 @@ def test_an_operation_is_done_after_its_polls(google_cloud, models):
     assert [asked.get_operation(started.name).done for _ in range(4)] == [False, False, True, True]
     google_cloud.vertex.polls = 0
     assert models.upload_model(request()).operation.done
+
+
+def test_an_upload_takes_a_while_whoever_looks(google_cloud, models):
+    google_cloud.vertex.upload_looks = 3
+    started = models.upload_model(request(model_id="tweets")).operation
+    model = f"projects/{PROJECT_NUMBER}/locations/{LOCATION}/models/tweets"
+    assert started.name.startswith(f"{model}/operations/")
+    for _ in range(2):
+        with pytest.raises(exceptions.NotFound):
+            models.get_model(name=model)
+    assert models.get_model(name=model).version_id == "1"
+    (listed,) = models.list_operations({"name": f"{PARENT}/models/tweets"}).operations
+    assert listed.name == started.name
+
+
+@BOTH
+def test_names_have_the_number_of_the_project(models, endpoints, container):
+    """Whether they were asked by its number or its id."""
+    model, endpoint = upload(models, model_id="tweets").model, make_endpoint(endpoints)
+    parent = f"projects/{PROJECT_NUMBER}/locations/{LOCATION}"
+    assert model == f"{parent}/models/tweets" and endpoint.startswith(f"{parent}/endpoints/")
+    deploy(endpoints, endpoint, f"{PARENT}/models/tweets")
+    by_id = endpoints.get_endpoint(name=f"{PARENT}/endpoints/{endpoint.rpartition('/')[2]}")
+    assert by_id.name == endpoint and by_id.deployed_models[0].model == model
+    assert [each.name for each in endpoints.list_endpoints(parent=PARENT)] == [endpoint]
+
+
+def test_ids_have_the_form_that_the_reference_says(models, endpoints, container):
+    model, endpoint = upload(models).model, make_endpoint(endpoints)
+    for wrong in ("a" * 64, "ends-", "Capital", "0123", "1234567890", "under_score"):
+        with pytest.raises(exceptions.InvalidArgument, match="endpoint_id"):
+            endpoints.create_endpoint(parent=PARENT, endpoint={"display_name": "x"}, endpoint_id=wrong)
+    for wrong in ("12345678901", "hfpc"):
+        with pytest.raises(exceptions.InvalidArgument, match="DeployedModel id"):
+            deploy(endpoints, endpoint, model, id=wrong)
 
 
 @BOTH

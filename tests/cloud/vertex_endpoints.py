@@ -13,10 +13,11 @@ from google.protobuf import empty_pb2, json_format
 
 from tests.cloud.vertex_containers import Containers
 from tests.cloud.vertex_models import Models
+from tests.cloud.vertex_names import numbered
 from tests.cloud.vertex_resources import check_mask, check_names, check_parent, delete_metadata, now, page
 from tests.cloud.vertex_wire import VertexError
 
-PARENT = "projects/test/locations/us-central1"
+PARENT = numbered("projects/test/locations/us-central1")
 
 _ENDPOINT_ID = re.compile("[a-z]([a-z0-9-]{0,61}[a-z0-9])?|[1-9][0-9]{0,8}")
 _DEPLOYED_ID = re.compile("[0-9]{1,10}")

@@ -11,6 +11,7 @@ from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format
 
 from tests.cloud.vertex_metrics import check_metrics
+from tests.cloud.vertex_names import numbered
 from tests.cloud.vertex_resources import (
     Resources,
     check_mask,
@@ -108,7 +109,7 @@ class Models(Resources):
 
     def version(self, name: str) -> v1.Model:
         """A version by `NAME`, `NAME@VERSION` or `NAME@ALIAS`."""
-        base, _, wanted = name.partition("@")
+        base, _, wanted = numbered(name).partition("@")
         for model in self._versions(base):
             if (wanted or "default") in (model.version_id, *model.version_aliases):
                 return model

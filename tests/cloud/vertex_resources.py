@@ -13,6 +13,7 @@ from google.protobuf import timestamp_pb2
 from google.rpc import status_pb2
 
 from tests.cloud.faults import Faults
+from tests.cloud.vertex_names import Objects
 from tests.cloud.vertex_wire import VertexError
 
 CODES = {"INVALID_ARGUMENT": 3, "FAILED_PRECONDITION": 9, "INTERNAL": 13}
@@ -47,7 +48,7 @@ class Resources:
     """
 
     def __init__(self) -> None:
-        self.objects: dict[str, Any] = {}
+        self.objects: dict[str, Any] = Objects()
         self.faults = Faults()
         self.admits: Callable[[str], bool] | None = None
         self.unknown_requests: list[str] = []

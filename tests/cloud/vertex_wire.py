@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.cloud.faults import Faults, Kind
+from tests.cloud.vertex_names import numbered, numbered_request
 
 SERVICES = ["Endpoint", "Job", "Metadata", "Model", "Pipeline", "Prediction", "Schedule"]
 HTTP_STATUS = {
@@ -150,8 +151,9 @@ class _Grpc(grpc.GenericRpcHandler):
         token = dict(details.invocation_metadata).get("authorization", "")
         service, _, method = details.method.rpartition("/")
         if service == "/google.longrunning.Operations" and method in ("GetOperation", "ListOperations"):
+            handler = lambda request: getattr(self._api, method)(numbered(request.name))  # noqa: E731
             return grpc.unary_unary_rpc_method_handler(
-                partial(self._answer, method, token, lambda request: getattr(self._api, method)(request.name)),
+                partial(self._answer, method, token, handler),
                 getattr(operations_pb2, f"{method}Request").FromString,
                 lambda message: message.SerializeToString(),
             )
@@ -160,7 +162,7 @@ class _Grpc(grpc.GenericRpcHandler):
             self._api.unknown_requests.append(details.method)
             return None  # gRPC says UNIMPLEMENTED
         return grpc.unary_unary_rpc_method_handler(
-            partial(self._answer, method, token, getattr(self._api, method)),
+            partial(self._answer, method, token, lambda request: getattr(self._api, method)(numbered_request(request))),
             getattr(v1, f"{method}Request").deserialize,
             lambda message: getattr(message, "_pb", message).SerializeToString(),
         )
@@ -176,14 +178,15 @@ def _rest_app(api: Api) -> Starlette:
     def answer(request: Request, body: bytes) -> Response:
         path, token = request.url.path, request.headers.get("authorization", "")
         if request.method == "GET" and "/operations" in path:
-            name, _, number = path[path.index("projects/") :].partition("/operations")  # behind /v1/ or, as here, /ui/
+            resource = numbered(path[path.index("projects/") :])  # behind /v1/ or, as here, /ui/
+            name, _, number = resource.partition("/operations")
             if number:
                 return _json(call(api, "GetOperation", token, lambda: api.GetOperation(f"{name}/operations{number}")))
             return _json(call(api, "ListOperations", token, lambda: api.ListOperations(name)))
         for way in _tables()[1]:
             found = way.path.fullmatch(path) if way.verb == request.method and hasattr(api, way.method) else None
             if found:
-                message = _message(way, found, request, body)
+                message = numbered_request(_message(way, found, request, body))
                 return _json(call(api, way.method, token, lambda: getattr(api, way.method)(message)))  # noqa: B023
         api.unknown_requests.append(f"{request.method} {path}")
         raise VertexError("UNIMPLEMENTED", "this test Vertex AI does not know that request")

@@ -23,6 +23,7 @@ from tests.sinks.vertex_place import (
     ENDPOINT,
     PARENT,
     QUICK,
+    default_version,
     deployment,
     opposite,
     other,
@@ -70,6 +71,7 @@ def test_a_new_version_takes_over(google_cloud, models, model):
     again = deploy(new, deployment(), QUICK)
     assert not again.moved and again.deployed_model == second.deployed_model
     changes = {"CreateEndpoint", "DeployModel", "UpdateEndpoint", "UndeployModel", "DeleteEndpoint"}
+    changes.add("MergeVersionAliases")
     assert changes.isdisjoint(google_cloud.vertex.faults.calls)
     assert undeploy(ENDPOINT, QUICK) and state(google_cloud) == {}
     assert not undeploy(ENDPOINT, QUICK)
@@ -321,11 +323,13 @@ def test_every_call_may_fail(google_cloud, models, beside):
             assert state(google_cloud)[ENDPOINT][1] == after[ENDPOINT][1], where
         elif error:
             assert state(google_cloud) == earlier, (where, error)
+            assert default_version(google_cloud) == "1", (where, error)
         if beside:
             assert sum(state(google_cloud)[ENDPOINT][1].values()) == 100, where
         faults.clear()
         assert deploy(model, config, QUICK).deployed_model == wanted.deployed_model, where
         assert state(google_cloud) == after, where
+        assert default_version(google_cloud) == ("2" if beside else "1"), where
     kind = "update" if beside else "first deployment"
     print(f"{faults.injected - before} faults in {len(calls)} calls of a {kind}, {failed} steps failed")
     assert failed

@@ -9,7 +9,18 @@ from hfpc.sinks.vertex_endpoints import champion, deploy, undeploy
 from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
 from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
 from tests.sinks.sagemaker_place import Meanwhile, killed
-from tests.sinks.vertex_place import ENDPOINT, PARENT, QUICK, deployment, other, put, registered, state, told_by
+from tests.sinks.vertex_place import (
+    ENDPOINT,
+    PARENT,
+    QUICK,
+    default_version,
+    deployment,
+    other,
+    put,
+    registered,
+    state,
+    told_by,
+)
 
 v1 = pytest.importorskip("google.cloud.aiplatform_v1")
 
@@ -18,10 +29,6 @@ MACHINE = {"machine_spec": {"machine_type": "n1-standard-2"}, "min_replica_count
 
 def config(**changes) -> RegisterVertexModelConfig:
     return RegisterVertexModelConfig(name="tweets", project=PROJECT, location=LOCATION, image=SERVING_IMAGE, **changes)
-
-
-def default_of(google_cloud) -> str:
-    return google_cloud.vertex.version(f"{PARENT}/models/tweets").version_id
 
 
 def versions(google_cloud) -> list[str]:
@@ -143,20 +150,20 @@ def test_what_others_deployed_to_an_endpoint_of_ours_stays(google_cloud, old, ne
 
 
 def test_default_moves_with_the_version_that_was_proven(google_cloud, old, new, wrong):
-    assert default_of(google_cloud) == "1"  # of the versions of a model the first is it
+    assert default_version(google_cloud) == "1"  # of the versions of a model the first is it
     deploy(old, deployment(), QUICK)
     with pytest.raises(EndpointError, match="everything is as before"):
         deploy(wrong, deployment(), QUICK)
-    assert default_of(google_cloud) == "1"
+    assert default_version(google_cloud) == "1"
     faults = google_cloud.vertex.faults
     faults.clear()
     faults.plan(0, "error", 1000, method="MergeVersionAliases")
     with pytest.raises(EndpointError, match=r"serves all traffic.*run this step again"):
         deploy(new, deployment(), QUICK)
-    assert default_of(google_cloud) == "1"
+    assert default_version(google_cloud) == "1"
     faults.clear()
     assert not deploy(new, deployment(), QUICK).moved
-    assert default_of(google_cloud) == new.rpartition("@")[2]
+    assert default_version(google_cloud) == new.rpartition("@")[2]
     faults.clear()
     deploy(new, deployment(), QUICK)
     assert "MergeVersionAliases" not in faults.calls
@@ -166,4 +173,4 @@ def test_default_of_a_model_that_was_registered_elsewhere_stays(google_cloud, ol
     for each in google_cloud.vertex.objects.values():
         each.labels = {}
     deploy(new, deployment(), QUICK)
-    assert state(google_cloud)[ENDPOINT][1] and default_of(google_cloud) == "1"
+    assert state(google_cloud)[ENDPOINT][1] and default_version(google_cloud) == "1"

@@ -10,10 +10,11 @@ from hfpc.errors import HfpcError
 from hfpc.sinks.patience import Patience
 from hfpc.sinks.vertex_endpoints import DeployVertexEndpointConfig
 from hfpc.sinks.vertex_models import RegisterVertexModelConfig, register
-from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE, GoogleCloud
+from tests.cloud.google_fixtures import LOCATION, PROJECT, PROJECT_NUMBER, SERVING_IMAGE, GoogleCloud
 
 QUICK = Patience(call=5.0, total=120.0, pause=0.01, retry=0.01, settle=0.05, attempts=3)
-PARENT = f"projects/{PROJECT}/locations/{LOCATION}"
+PARENT = f"projects/{PROJECT_NUMBER}/locations/{LOCATION}"
+"""As Vertex AI names it, whatever it is asked by."""
 ENDPOINT = f"{PARENT}/endpoints/tweets"
 
 
@@ -68,6 +69,11 @@ def state(google_cloud: GoogleCloud) -> dict[str, tuple[dict[str, str], dict[str
         for name, item in google_cloud.vertex.objects.items()
         if "/endpoints/" in name
     }
+
+
+def default_version(google_cloud: GoogleCloud) -> str:
+    """The version of the model that is meant where none is named."""
+    return google_cloud.vertex.version(f"{PARENT}/models/tweets").version_id
 
 
 def told_by(step: Callable[[], object]) -> str:
