@@ -5,10 +5,12 @@ model that the run put on S3. Who asks is boto3, and the SageMaker Python SDK. T
 needs an older rich than this project.
 """
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -107,9 +109,14 @@ def sagemaker_data(service):
 
 
 def everything(service):
-    """The content of all objects of the bucket."""
-    listed = service.list_objects_v2(Bucket="models")["Contents"]
-    return [service.get_object(Bucket="models", Key=item["Key"])["Body"].read() for item in listed]
+    """The content of all objects of the bucket, and of the files in archives."""
+    contents = []
+    for item in service.list_objects_v2(Bucket="models")["Contents"]:
+        contents.append(service.get_object(Bucket="models", Key=item["Key"])["Body"].read())
+        if item["Key"].endswith(".tar.gz"):
+            with tarfile.open(fileobj=io.BytesIO(contents[-1])) as archive:
+                contents += [archive.extractfile(name).read() for name in archive.getnames()]
+    return contents
 
 
 @pytest.mark.parametrize("mode", MODES)
