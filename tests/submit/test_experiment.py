@@ -10,10 +10,10 @@ from hfpc.cli import app
 from hfpc.submit import prepare, vertex
 from hfpc.submit.experiment import add_run
 from hfpc.submit.vertex_submission import VertexSubmission
-from tests.cloud.google_fixtures import LOCATION, PROJECT
+from tests.cloud.google_fixtures import LOCATION, PROJECT, PROJECT_NUMBER
 
 PIPELINE = f"{Path(__file__).with_name('cloud_pipelines.py')}:toy_cloud"
-CONTEXTS = f"projects/{PROJECT}/locations/{LOCATION}/metadataStores/default/contexts"
+CONTEXTS = f"projects/{PROJECT_NUMBER}/locations/{LOCATION}/metadataStores/default/contexts"
 
 
 def submit(*arguments, experiment="tweets"):

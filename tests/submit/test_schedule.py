@@ -15,7 +15,7 @@ from hfpc.submit import prepare
 from hfpc.submit.cron import Timing
 from hfpc.submit.schedule import Schedules
 from hfpc.submit.vertex_submission import VertexSubmission
-from tests.cloud.google_fixtures import LOCATION, PROJECT, SERVING_IMAGE
+from tests.cloud.google_fixtures import LOCATION, PROJECT, PROJECT_NUMBER, SERVING_IMAGE
 
 pytest.importorskip("google.cloud.aiplatform_v1")
 
@@ -49,7 +49,9 @@ def test_a_schedule_is_made_changed_paused_resumed_and_deleted(google_cloud):
     [there] = schedules(google_cloud)
     number = there["name"].rpartition("/")[2]
     page = f"https://console.cloud.google.com/vertex-ai/locations/{LOCATION}/pipelines/schedules/{number}"
-    assert made.output == f"created: weekly, 0 6 * * 1, time zone Europe/Paris, active\n{page}?project={PROJECT}\n"
+    assert (
+        made.output == f"created: weekly, 0 6 * * 1, time zone Europe/Paris, active\n{page}?project={PROJECT_NUMBER}\n"
+    )
     assert there["cron"] == "TZ=Europe/Paris 0 6 * * 1"
     assert there["startTime"] == "2030-01-01T05:00:00Z"
     request = there["createPipelineJobRequest"]
