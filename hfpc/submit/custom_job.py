@@ -1,7 +1,6 @@
 """A component of a compiled pipeline as a Vertex AI custom job: several nodes, TPUs, spot machines."""
 
 import copy
-import json
 from typing import Any
 
 from hfpc.errors import MissingExtraError
@@ -25,12 +24,13 @@ def as_custom_job(spec: Spec, component: str, profile: Profile) -> None:
         from google_cloud_pipeline_components.v1 import custom_job  # type: ignore[import-untyped]
     except ImportError as error:
         raise MissingExtraError("google_cloud_pipeline_components", "google", "a custom job on Vertex AI") from error
+    import yaml
     from google.protobuf import json_format  # type: ignore[import-untyped]
     from kfp.components import load_component_from_text
 
     label = spec["components"][component]["executorLabel"]
     job = custom_job.create_custom_training_job_from_component(
-        load_component_from_text(json.dumps(_alone(spec, component))),
+        load_component_from_text(yaml.safe_dump(_alone(spec, component))),  # YAML reads 5e-05 in JSON as a text
         display_name=component.removeprefix("comp-"),
         replica_count=profile.nodes,
         machine_type=profile.machine_type,

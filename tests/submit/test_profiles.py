@@ -53,7 +53,7 @@ def test_two_nodes_are_two_worker_pools_that_run_the_same_finetune(tmp_path):
     [plain], [spec] = compiled(tmp_path, "cpu"), compiled(tmp_path, "gpu-h100x8x2")
     assert pools(spec) == [("a3-highgpu-8g", "NVIDIA_H100_80GB", 8)] * 2
     assert len(defaults(spec)["worker_pool_specs"]) == 2
-    assert defaults(spec)["processes"] == 16
+    assert defaults(spec) | defaults(plain) | {"processes": 16} == defaults(spec)
     assert LAUNCHER in container(spec)["command"]
     for pool in defaults(spec)["worker_pool_specs"]:
         assert pool["disk_spec"] == {"boot_disk_type": "pd-ssd", "boot_disk_size_gb": 500}
