@@ -63,3 +63,13 @@ def cluster(_cluster, certificate, tmp_path, monkeypatch) -> Iterator[Cluster]:
         monkeypatch.setenv(name, ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))))
     yield _cluster
     _cluster.api.reset()
+
+
+@pytest.fixture
+def in_a_pod(cluster, monkeypatch) -> None:
+    """There names of the cluster are known, and Knative's example.com is not: a proxy stands for that."""
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, cluster.gateway.address)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")

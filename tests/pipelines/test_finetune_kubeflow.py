@@ -18,7 +18,7 @@ pytest.importorskip("kubernetes")
 
 
 @pytest.fixture(autouse=True)
-def _in_a_pod(monkeypatch):
+def _in_a_pod_of_kubeflow(in_a_pod, monkeypatch):
     monkeypatch.setenv("KFP_POD_NAME", "tiny-system-container-impl-1")
 
 
@@ -45,7 +45,6 @@ def test_what_is_trained_is_what_serves(cluster, google_cloud, base_model, tmp_p
             "min_metrics": {"accuracy": 0.7},
             "registry": registry.address,
             "staging_uri": "gs://artifacts/models",
-            "ingress": cluster.gateway.address,
             "max_latency_ms": 10_000,
         }
         done = run("finetune_kubeflow", parameters)
@@ -57,6 +56,7 @@ def test_what_is_trained_is_what_serves(cluster, google_cloud, base_model, tmp_p
     assert key == ("inferenceservices", "team", "tiny")
     variables = {each["name"]: each["value"] for each in service["spec"]["predictor"]["containers"][0]["env"]}
     assert variables["STORAGE_URI"] == artifact["uri"]
+    assert {host for host, _ in cluster.gateway.answered} == {"tiny.team.svc.cluster.local"}
     endpoint = {"url": service["status"]["url"], "name": "tiny", "ingress": cluster.gateway.address}
     answers = kserve.predict(endpoint, ["i love this great day", "this is awful and sad"])
     assert [max(answer, key=lambda item: item["score"])["label"] for answer in answers] == ["positive", "negative"]

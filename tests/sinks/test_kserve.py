@@ -51,16 +51,6 @@ def test_a_canary_gets_its_share_first(cluster, bring):
     assert set(state(cluster)) == {"tweets"}
 
 
-@pytest.fixture
-def in_a_pod(cluster, monkeypatch):
-    """There names of the cluster are known, and Knative's example.com is not."""
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    for name in ("http_proxy", "HTTP_PROXY"):
-        monkeypatch.setenv(name, cluster.gateway.address)
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
-
-
 @pytest.mark.parametrize("mode", ["Knative", "Standard"])
 def test_in_a_pod_a_service_is_asked_inside_of_the_cluster(cluster, bring, in_a_pod, mode):
     canary = {"canary_percent": 20, "canary_seconds": 0.2} if mode == "Knative" else {}
