@@ -91,7 +91,7 @@ class Cluster:
         spot_retries: How often a step on spot machines is started again.
         secrets: Environment variable to `SECRET/KEY`. A secret that is not there leaves the variable out.
         environment: Environment variables of our steps as they are, no secrets, e.g. where Kubeflow's own store is:
-            `AWS_ENDPOINT_URL: http://minio-service.kubeflow:9000`.
+            `AWS_ENDPOINT_URL: http://seaweedfs.kubeflow:9000`.
         image_pull_secrets: Secrets to pull our images with.
         cache_claim: PersistentVolumeClaim that keeps what is downloaded from the Hub, as `HF_HOME`; "" for none. Steps
             that run at once on several nodes need one that several nodes may write to.
