@@ -24,6 +24,7 @@ _LOCAL_DISKS = re.compile(
 )
 """Instance types with NVMe disks of their own."""
 
+_LONGEST_URI = 512
 _LONGEST_WAITS = 25_200
 """Seconds; SageMaker lets an update take an hour more at most."""
 
@@ -243,8 +244,11 @@ class DeploySagemakerEndpointConfig:
 
     def _check_places(self) -> None:
         for argument in ("output_uri", "failure_uri", "capture_uri"):
-            if getattr(self, argument):
-                bucket_and_key(getattr(self, argument), argument)
+            uri = getattr(self, argument)
+            if uri:
+                bucket_and_key(uri, argument)
+            if len(uri) > _LONGEST_URI:
+                raise ArgumentError(argument, uri, f"SageMaker takes at most {_LONGEST_URI} characters here")
         if not 1 <= self.capture_percent <= 100:
             raise ArgumentError("capture_percent", self.capture_percent, "give percent, 1 to 100")
         check_kms_key(self.kms_key)

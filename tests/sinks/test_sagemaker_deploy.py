@@ -308,6 +308,7 @@ SLOW = {"traffic": "linear", "min_instances": 2, "max_instances": 2}
         ({"startup_seconds": 10}, "startup_seconds=10"),
         ({"tags": {"aws:a": "b"}}, "tags="),
         ({"capture_uri": "s3://bucket/a", "capture_percent": 0}, "capture_percent=0"),
+        ({"capture_uri": f"s3://bucket/{'a' * 510}"}, "at most 512 characters"),
     ],
 )
 def test_what_cannot_be_used_is_told_before_any_call(change, told):

@@ -129,6 +129,7 @@ def test_scaling_of_others_is_put_back_with_the_instances(account, model):
     with pytest.raises(EndpointError, match="everything is as before"):
         deploy(package(model, "new"), deployment(**LARGER), QUICK)
     assert len(account.control.updates) == 2 and state() == before
+    assert theirs() == ({"night": NIGHT}, ("in",))
 
 
 def test_instances_that_others_scale_are_kept(account, model):
