@@ -34,7 +34,7 @@ class Profile:
         tpu_topology: Shape of the slice, e.g. "1x1"; "" where there is no TPU.
         gpu_product: Value of the label that NVIDIA's GPU operator gives to Kubernetes nodes with this GPU; "" for none.
         shared_memory: Size of `/dev/shm` in GB on Kubernetes, where 64 MB are the default and too little for
-            NCCL and for loaders with workers. Vertex AI has no setting for it.
+            NCCL and for loaders with workers; 0 takes 2 GB. Vertex AI has no setting for it.
         boot_disk_type: Type of the boot disk; "" is Vertex AI's default. Boot disk and type go to custom jobs
             only: tasks of Vertex AI Pipelines have no setting for them.
         boot_disk: Size of the boot disk in GB.
