@@ -2,7 +2,13 @@
 
 import csv
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import quote
 
+import httpx
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -42,6 +48,33 @@ def settings(tmp_path, base_model, google_cloud, home, monkeypatch):
     return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
 
 
+def read(google_cloud, name: str) -> bytes:
+    """The content of an object."""
+    address = f"{google_cloud.gcs}/storage/v1/b/artifacts/o/{quote(name, safe='')}?alt=media"
+    return httpx.get(address, trust_env=False).raise_for_status().content
+
+
+@contextmanager
+def command_lines() -> Iterator[set[str]]:
+    """The command lines of this process's descendants, looked at again and again while the block runs."""
+    seen: set[str] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    seen.add(" ".join(child.cmdline()))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        watcher.join()
+
+
 def submit(pipeline: str, settings: list[str], job_id: str) -> str:
     where = ["--to", "vertex", "--project", PROJECT, "--location", LOCATION, "--pipeline-root", "gs://artifacts/root"]
     # The loopback has no IAM, Compute Engine or registries; preflight has tests of its own.
@@ -55,7 +88,8 @@ def test_what_is_submitted_is_what_serves(google_cloud, settings, tmp_path):
     vertex = google_cloud.vertex
     printed = submit("finetune_vertex", settings, "tiny-1")
     assert "console.cloud.google.com/vertex-ai" in printed
-    first = execute(vertex.objects[f"{PARENT}/pipelineJobs/tiny-1"], tmp_path)
+    with command_lines() as seen:
+        first = execute(vertex.objects[f"{PARENT}/pipelineJobs/tiny-1"], tmp_path)
     assert first.state == "succeeded", [(task.name, task.error) for task in first.tasks]
     endpoint = vertex.objects[f"{PARENT}/endpoints/tiny"]
     (deployed,) = endpoint.deployed_models
@@ -79,3 +113,18 @@ def test_what_is_submitted_is_what_serves(google_cloud, settings, tmp_path):
     kept = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert kept and not [file for file in kept if CANARY.encode() in file.read_bytes()]
     assert CANARY not in printed and CANARY not in str(vertex.objects)
+    stored = {name: read(google_cloud, name) for name in google_cloud.objects("artifacts")}
+    assert any(name.endswith("model.safetensors") for name in stored)
+    assert not [name for name, content in stored.items() if CANARY.encode() in content]
+    assert any("outputFile" in line for line in seen) and not [line for line in seen if CANARY in line]
+
+
+@pytest.mark.parametrize("target", ["vertex", "kubeflow"])
+def test_no_compiled_pipeline_holds_a_secret_of_whoever_compiles(tmp_path, monkeypatch, target):
+    for variable in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "HFPC_API_KEY"):
+        monkeypatch.setenv(variable, CANARY)
+    done = CliRunner().invoke(app, ["compile", "--target", target, "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    compiled = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert compiled and not [file for file in compiled if CANARY in file.read_text()]
+    assert CANARY not in done.output
