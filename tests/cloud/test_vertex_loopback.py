@@ -73,7 +73,7 @@ def deploy(endpoints, endpoint, model, split=None, **fields):
 
 def upload(models, **more):
     model = {"display_name": "tweets", "container_spec": SPEC, **more.pop("model", {})}
-    return models.upload_model(parent=PARENT, model=model, **more).result(timeout=30)
+    return models.upload_model(request={"parent": PARENT, "model": model, **more}).result(timeout=30)
 
 
 def request(**fields):

@@ -21,11 +21,10 @@ def test_a_service_that_was_left_in_the_middle_of_a_canary(cluster, bring):
     faults = cluster.api.faults
     faults.clear()
     bring("new", canary_percent=20, canary_seconds=0.01)
-    puts = [number for number, call in enumerate(faults.calls) if call == "PUT inferenceservices"]
-    assert len(puts) == 3  # a share, all, and that it was tested
+    assert faults.calls.count("PUT inferenceservices") == 3  # a share, all, and that it was tested
     bring("old")
     faults.clear()
-    faults.plan(puts[1], "error", 1000)  # from the second change on nothing succeeds any more, neither does going back
+    faults.plan(1, "error", KILLED, "PUT inferenceservices")  # no second change succeeds, nor does going back
     with pytest.raises(EndpointError, match="not everything could be put back"):
         bring("new", canary_percent=20, canary_seconds=0.01)
     faults.clear()
