@@ -17,7 +17,8 @@ finish() {
   status=$?
   if [ -n "$engine" ]; then
     say "stopping the Docker engine"
-    as_root kill "$engine" || true
+    # The engine itself, not the shell around it; one that did not come up has no file.
+    as_root kill "$(cat /var/run/docker.pid 2>/dev/null || echo "$engine")" || true
     wait "$engine" || true
   fi
   if [ $status != 0 ] && [ -z "$ready" ] && [ -n "${IF_POSSIBLE:-}" ]; then
