@@ -5,7 +5,8 @@ from typing import Any
 
 from hfpc.errors import ArgumentError
 
-_KEY = re.compile(r"projects/[^/\s]+/locations/([^/\s]+)/keyRings/[^/\s]+/cryptoKeys/[^/\s]+")
+KMS_KEY = re.compile(r"projects/[^/\s]+/locations/([^/\s]+)/keyRings/[^/\s]+/cryptoKeys/[^/\s]+")
+"""Full name of a key; its first group is the region."""
 
 
 def check_key(kms_key: str, location: str = "") -> None:
@@ -20,7 +21,7 @@ def check_key(kms_key: str, location: str = "") -> None:
     """
     if not kms_key:
         return
-    named = _KEY.fullmatch(kms_key)
+    named = KMS_KEY.fullmatch(kms_key)
     if not named:
         fix = "give projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY"
         raise ArgumentError("kms_key", kms_key, fix)

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from hfpc import google_cloud
 from hfpc.doctor import Finding
+from hfpc.sinks.vertex_encryption import KMS_KEY
 from hfpc.submit.preflight_google import UncheckedError
 from hfpc.submit.preflight_subject import Subject, note, ok, problem
-from hfpc.submit.vertex_submission import KMS_KEY, NETWORK
+from hfpc.submit.vertex_submission import NETWORK
 
 _USE = "cloudkms.cryptoKeyVersions.useToEncrypt"
 

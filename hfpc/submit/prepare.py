@@ -9,6 +9,7 @@ from typing import Any
 
 from hfpc import google_cloud
 from hfpc.errors import ArgumentError, HfpcError
+from hfpc.sinks.vertex_encryption import KMS_KEY
 from hfpc.submit.aws_identity import with_aws_role
 from hfpc.submit.custom_job import run_as
 from hfpc.submit.encryption import with_kms_key
@@ -20,7 +21,7 @@ from hfpc.submit.parameters import check, resolve
 from hfpc.submit.placement import place
 from hfpc.submit.profiles import find_profile
 from hfpc.submit.publish import download, is_template
-from hfpc.submit.vertex_submission import KMS_KEY, MOST_LABELS, NETWORK, SERVICE_ACCOUNT, VertexSubmission
+from hfpc.submit.vertex_submission import MOST_LABELS, NETWORK, SERVICE_ACCOUNT, VertexSubmission
 
 LOCATION_VARIABLES = ("GOOGLE_CLOUD_LOCATION", "CLOUD_ML_REGION")
 ROOT_VARIABLE = "HFPC_PIPELINE_ROOT"

@@ -15,9 +15,6 @@ SERVICE_ACCOUNT = re.compile(r"[\w.-]+@[\w.-]+\.gserviceaccount\.com")
 NETWORK = re.compile(r"projects/([^/]+)/global/networks/([a-z][a-z0-9-]{0,62})")
 """Full name of a network, with its project and its own name; Vertex AI takes the project's number only."""
 
-KMS_KEY = re.compile(r"projects/[^/]+/locations/([^/]+)/keyRings/[^/]+/cryptoKeys/[^/]+")
-"""Full name of a Cloud KMS key, with its region."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class VertexSubmission:
