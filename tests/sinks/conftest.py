@@ -46,7 +46,7 @@ def account(amazon, server):
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory, model):
-    """Folders of three models for KServe: the old one, a new one, and one that answers otherwise than it should."""
+    """Folders of three models: the old one, a new one, and one that answers otherwise than it should."""
     from tests.sinks.vertex_place import other
 
     folder = tmp_path_factory.mktemp("kserve")

@@ -30,6 +30,14 @@ ROLE = "arn:aws:iam::123456789012:role/serving"
 REGION = "us-east-1"
 NAME = "tweets"
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1"
+LATER = {
+    "mode": "async",
+    "output_uri": "s3://models/async",
+    "min_instances": 0,
+    "max_instances": 2,
+    "scaling_target": 5,
+}
+"""Settings of an asynchronous endpoint, with instances only when there is something to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,16 +16,9 @@ from moto.s3.models import s3_backends
 from hfpc.sinks.sagemaker import undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
 from tests.cloud.faults import Kind
-from tests.sinks.sagemaker_place import EMPTY, NAME, QUICK, REGION, deployment, package, state, told_by
+from tests.sinks.sagemaker_place import EMPTY, LATER, NAME, QUICK, REGION, deployment, package, state, told_by
 
 SCALED = {"max_instances": 4, "scaling_target": 100}
-LATER = {
-    "mode": "async",
-    "output_uri": "s3://models/async",
-    "min_instances": 0,
-    "max_instances": 2,
-    "scaling_target": 5,
-}
 SERVERLESS = {"mode": "serverless", "instance_type": ""}
 CASES = {
     "first": (None, SCALED),

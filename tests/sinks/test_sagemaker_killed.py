@@ -9,6 +9,7 @@ from hfpc.sinks.sagemaker import undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
 from tests.sinks.sagemaker_place import (
     EMPTY,
+    LATER,
     NAME,
     QUICK,
     Meanwhile,
@@ -22,15 +23,7 @@ from tests.sinks.sagemaker_place import (
 )
 
 SCALED = {"max_instances": 4, "scaling_target": 100}
-LATER = {
-    "mode": "async",
-    "output_uri": "s3://models/async",
-    "min_instances": 0,
-    "max_instances": 2,
-    "scaling_target": 5,
-    "traffic_wait_seconds": 0,
-    "termination_wait_seconds": 0,
-}
+WITHOUT_WAITS = {**LATER, "traffic_wait_seconds": 0, "termination_wait_seconds": 0}
 
 
 def instances():
@@ -172,7 +165,7 @@ def test_policies_of_others_that_a_killed_step_took_away_are_told(account, model
 
 
 def test_an_endpoint_that_was_deleted_elsewhere_leaves_no_alarm(account, model):
-    old, config = package(model, "old"), deployment(**LATER)
+    old, config = package(model, "old"), deployment(**WITHOUT_WAITS)
     deploy(old, config, QUICK)
     client("sagemaker").delete_endpoint(EndpointName=NAME)
     assert state()["alarms"] and state()["targets"] == []
@@ -188,7 +181,7 @@ def test_an_endpoint_that_was_deleted_elsewhere_leaves_no_alarm(account, model):
 
 def test_an_async_endpoint_at_no_instance_is_woken_before_it_is_asked(account, model):
     """The step was killed before the alarm was made that starts an instance."""
-    old, config = package(model, "old"), deployment(**LATER)
+    old, config = package(model, "old"), deployment(**WITHOUT_WAITS)
     killed(account, "RegisterScalableTarget", 1, lambda patience: deploy(old, config, patience))
     account.control.idle = True
     account.faults.clear()

@@ -7,16 +7,9 @@ import pytest
 from hfpc.errors import ArgumentError, EndpointError
 from hfpc.sinks.sagemaker import undeploy
 from hfpc.sinks.sagemaker_endpoints import deploy
-from tests.sinks.sagemaker_place import EMPTY, NAME, QUICK, client, deployment, killed, package, served, state
+from tests.sinks.sagemaker_place import EMPTY, LATER, NAME, QUICK, client, deployment, killed, package, served, state
 
 SCALED = {"min_instances": 1, "max_instances": 4, "scaling_target": 100}
-LATER = {
-    "mode": "async",
-    "output_uri": "s3://models/async",
-    "min_instances": 0,
-    "max_instances": 2,
-    "scaling_target": 5,
-}
 LARGER = {"instance_type": "ml.m5.xlarge"}
 CHANGES = {
     *("CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "AddTags", "PutScalingPolicy"),

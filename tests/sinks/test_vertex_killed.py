@@ -15,7 +15,6 @@ from tests.sinks.vertex_place import (
     QUICK,
     default_version,
     deployment,
-    other,
     put,
     registered,
     state,
@@ -51,17 +50,6 @@ def add(google_cloud, model: str, traffic=None, name: str = "tweets") -> None:
     while not google_cloud.vertex.GetOperation(operation.name).done:  # its container starts
         time.sleep(QUICK.pause)
     assert not operation.error.message
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory, model):
-    """Folders of models: old, new, and one that answers otherwise than it should."""
-    folder = tmp_path_factory.mktemp("models")
-    return {
-        "old": model,
-        "new": other(model, folder / "new", "2" * 64),
-        "wrong": other(model, folder / "wrong", "3" * 64, wrong=True),
-    }
 
 
 @pytest.fixture
